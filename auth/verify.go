@@ -1,0 +1,183 @@
+package auth
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/lestrrat-go/jwx/v3/jwa"
+	"github.com/lestrrat-go/jwx/v3/jwk"
+	"github.com/lestrrat-go/jwx/v3/jws"
+	"github.com/lestrrat-go/jwx/v3/jwt"
+
+	"tienda/api"
+)
+
+// ErrToken is the error of every token that does not hold; its text says why, without the token.
+var ErrToken = errors.New("invalid token")
+
+// FetchKeys gets the JWK set that users' tokens are signed with, as JSON.
+type FetchKeys func(ctx context.Context) ([]byte, error)
+
+// Verifier checks tokens of users and of components. It keeps the users' keys and asks for them
+// again when a token names one it does not know, so that keys can rotate. Safe for concurrent use.
+type Verifier struct {
+	fetch    FetchKeys
+	services map[string]ed25519.PublicKey
+	now      func() time.Time
+
+	mu      sync.Mutex
+	users   map[string]ed25519.PublicKey
+	fetched time.Time
+	seen    map[string]verified
+}
+
+// NewVerifier trusts the components in services, by name, and the users' keys that fetch gives.
+func NewVerifier(fetch FetchKeys, services map[string]ed25519.PublicKey, now func() time.Time) *Verifier {
+	return &Verifier{fetch: fetch, services: services, now: now, users: map[string]ed25519.PublicKey{}, seen: map[string]verified{}}
+}
+
+// verified is a token that held; remembering it saves a signature check per hop and request.
+type verified struct {
+	caller  Caller
+	expires time.Time
+}
+
+// maxSeen bounds the remembered tokens; the map is emptied when it is full.
+const maxSeen = 4096
+
+// clockSkew is how far the clocks of two machines may differ.
+const clockSkew = 10 * time.Second
+
+// Verify returns the caller that a bearer token speaks for. A token that does not hold is [ErrToken];
+// when the users' keys cannot be had the error is a 503 Problem.
+func (v *Verifier) Verify(ctx context.Context, token string) (Caller, error) {
+	now := v.now()
+	v.mu.Lock()
+	known, ok := v.seen[token]
+	v.mu.Unlock()
+	if ok && now.Before(known.expires) {
+		return known.caller, nil
+	}
+	message, err := jws.Parse([]byte(token), jws.WithCompact())
+	if err != nil || len(message.Signatures()) != 1 {
+		return Caller{}, fmt.Errorf("%w: not a signed JWT", ErrToken)
+	}
+	id, _ := message.Signatures()[0].ProtectedHeaders().KeyID()
+	key, isService := v.services[id]
+	audience := audienceService
+	if !isService {
+		audience = audienceUsers
+		if key, err = v.userKey(ctx, id, now); err != nil {
+			return Caller{}, err
+		}
+	}
+	parsed, err := jwt.Parse([]byte(token), jwt.WithKey(jwa.EdDSA(), key), jwt.WithIssuer(issuer), jwt.WithAudience(audience),
+		jwt.WithClock(jwt.ClockFunc(v.now)), jwt.WithAcceptableSkew(clockSkew), jwt.WithRequiredClaim(jwt.ExpirationKey))
+	if errors.Is(err, jwt.TokenExpiredError()) {
+		return Caller{}, fmt.Errorf("%w: it has expired", ErrToken)
+	}
+	if err != nil {
+		return Caller{}, fmt.Errorf("%w: signature or claims do not hold", ErrToken)
+	}
+	caller, err := callerIn(parsed, id, isService)
+	if err != nil {
+		return Caller{}, err
+	}
+	expires, _ := parsed.Expiration()
+	v.mu.Lock()
+	if len(v.seen) >= maxSeen {
+		clear(v.seen)
+	}
+	v.seen[token] = verified{caller, expires}
+	v.mu.Unlock()
+	return caller, nil
+}
+
+func callerIn(token jwt.Token, id string, isService bool) (Caller, error) {
+	subject, _ := token.Subject()
+	if isService {
+		if subject != id {
+			return Caller{}, fmt.Errorf("%w: signed by %s in the name of another", ErrToken, id)
+		}
+		return Caller{Service: subject}, nil
+	}
+	var uid float64
+	var roles []any
+	if token.Get("uid", &uid) != nil || uid < 1 || token.Get("roles", &roles) != nil {
+		return Caller{}, fmt.Errorf("%w: it names no user", ErrToken)
+	}
+	caller := Caller{Username: subject, UserID: api.ID(uid)}
+	for _, role := range roles {
+		if text, ok := role.(string); ok {
+			caller.Roles = append(caller.Roles, text)
+		}
+	}
+	return caller, nil
+}
+
+// refetchAfter bounds how often unknown keys make the verifier ask again: a token with a made-up key
+// id costs nothing then.
+const refetchAfter = 2 * time.Second
+
+// refreshAfter bounds how long a key that was withdrawn is still believed.
+const refreshAfter = 5 * time.Minute
+
+func (v *Verifier) userKey(ctx context.Context, id string, now time.Time) (ed25519.PublicKey, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock() // callers with an unknown key wait for one fetch instead of making many
+	key, ok := v.users[id]
+	if ok && now.Sub(v.fetched) < refreshAfter {
+		return key, nil
+	}
+	if id == "" || now.Sub(v.fetched) < refetchAfter {
+		return nil, fmt.Errorf("%w: signed with an unknown key", ErrToken)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	defer cancel()
+	data, err := v.fetch(ctx)
+	if err != nil && ok {
+		return key, nil // a proxy client that is away must not end every session
+	}
+	if err != nil {
+		return nil, fmt.Errorf("fetch the keys of users' tokens: %w", err)
+	}
+	set, err := jwk.Parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("fetch the keys of users' tokens: %w", err)
+	}
+	users := map[string]ed25519.PublicKey{}
+	for i := range set.Len() {
+		key, _ := set.Key(i)
+		var public ed25519.PublicKey
+		name, ok := key.KeyID()
+		if ok && jwk.Export(key, &public) == nil {
+			users[name] = public
+		}
+	}
+	v.users, v.fetched = users, now
+	if key, ok := users[id]; ok {
+		return key, nil
+	}
+	return nil, fmt.Errorf("%w: signed with an unknown key", ErrToken)
+}
+
+// KeySet is the JWK set of public keys by key id, as JSON.
+func KeySet(keys map[string]ed25519.PublicKey) ([]byte, error) {
+	set := jwk.NewSet()
+	for id, public := range keys {
+		key, err := jwk.Import(public)
+		if err != nil {
+			return nil, fmt.Errorf("key set: %w", err)
+		}
+		err = errors.Join(key.Set(jwk.KeyIDKey, id), key.Set(jwk.AlgorithmKey, jwa.EdDSA()), key.Set(jwk.KeyUsageKey, "sig"), set.AddKey(key))
+		if err != nil {
+			return nil, fmt.Errorf("key set: %w", err)
+		}
+	}
+	return json.Marshal(set)
+}

@@ -1,0 +1,88 @@
+package journal
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"tienda/api"
+	"tienda/auth"
+	"tienda/sqldb"
+	"tienda/web"
+)
+
+// Append writes an event in the transaction of the change it tells of. data is what else readers
+// need, as JSON, or nil; never secrets.
+func Append(ctx context.Context, tx *sqldb.Tx, kind string, subject api.ID, change string, data any, now time.Time) error {
+	text := []byte{}
+	if data != nil {
+		var err error
+		if text, err = json.Marshal(data); err != nil {
+			return fmt.Errorf("event of %s %d: %w", kind, subject, err)
+		}
+	}
+	_, err := tx.Exec(ctx, `INSERT INTO events (kind, subject, happened, actor, happened_at, data) VALUES (?, ?, ?, ?, ?, ?)`,
+		kind, int64(subject), change, auth.CallerOf(ctx).String(), sqldb.Instant(now), string(text))
+	if err != nil {
+		return fmt.Errorf("event of %s %d: %w", kind, subject, err)
+	}
+	return nil
+}
+
+// settled is how long an event stays hidden from readers. Numbers are given at insert and seen at
+// commit, so a transaction that commits late could put a smaller number behind a larger one; no
+// transaction of ours lives that long.
+const settled = 2 * time.Second
+
+// pageOfEvents is how many events one answer holds.
+const pageOfEvents = 500
+
+// EventsRoute is the feed of a service's events: GET /api/events?after=SEQ.
+func EventsRoute(db *sqldb.DB, now func() time.Time) web.Route {
+	return web.Route{
+		Method: http.MethodGet, Pattern: "/api/events", Summary: "Read the events of this service, in order",
+		Access: web.AdminOrService, Query: []string{"after?seq of the last event that you have; 0 for all", "limit?at most 500"},
+		Out: api.List[api.Event]{},
+		Handler: func(w http.ResponseWriter, r *http.Request) error {
+			after, limit := int64(0), pageOfEvents
+			if text := r.URL.Query().Get("after"); text != "" {
+				var err error
+				if after, err = strconv.ParseInt(text, 10, 64); err != nil || after < 0 {
+					return api.BadRequest("parameter after: a number from 0 is wanted")
+				}
+			}
+			if text := r.URL.Query().Get("limit"); text != "" {
+				var err error
+				if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > pageOfEvents {
+					return api.BadRequest("parameter limit: a number from 1 to %d is wanted", pageOfEvents)
+				}
+			}
+			events, err := readEvents(r.Context(), db, after, limit, now().Add(-settled))
+			if err != nil {
+				return err
+			}
+			return web.JSON(w, http.StatusOK, api.List[api.Event]{Collection: events})
+		},
+	}
+}
+
+func readEvents(ctx context.Context, db *sqldb.DB, after int64, limit int, until time.Time) ([]api.Event, error) {
+	return sqldb.All(ctx, db, func(scan func(...any) error) (api.Event, error) {
+		var (
+			event   api.Event
+			at      sqldb.Instant
+			subject int64
+			data    string
+		)
+		err := scan(&event.Seq, &event.Kind, &subject, &event.Change, &event.Actor, &at, &data)
+		event.Subject, event.At = api.ID(subject), time.Time(at)
+		if data != "" {
+			event.Data = json.RawMessage(data)
+		}
+		return event, err
+	}, `SELECT seq, kind, subject, happened, actor, happened_at, data FROM events
+		WHERE seq > ? AND happened_at <= ? ORDER BY seq LIMIT ?`, after, sqldb.Instant(until), limit)
+}

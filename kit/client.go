@@ -1,0 +1,254 @@
+package kit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go/circuitbreaker"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+)
+
+// BreakerSettings are those of resilience4j.circuitbreaker.instances.NAME that are used; NAME is the
+// service called, or "default".
+type BreakerSettings struct {
+	SlidingWindowSize                int           `koanf:"sliding-window-size"`
+	FailureRateThreshold             int           `koanf:"failure-rate-threshold"` // in per cent
+	WaitDurationInOpenState          time.Duration `koanf:"wait-duration-in-open-state"`
+	PermittedNumberOfCallsInHalfOpen int           `koanf:"permitted-number-of-calls-in-half-open-state"`
+}
+
+// defaultBreaker is what the original system declares for each of its services.
+var defaultBreaker = BreakerSettings{SlidingWindowSize: 10, FailureRateThreshold: 50,
+	WaitDurationInOpenState: 5 * time.Second, PermittedNumberOfCallsInHalfOpen: 3}
+
+// callTimeout bounds a call whose context has no deadline.
+const callTimeout = 10 * time.Second
+
+// maxInstances is how many instances one call is tried on.
+const maxInstances = 3
+
+// openClient makes the HTTP client that finds services by name.
+func (m *member) openClient(common commonSettings) {
+	base := &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		MaxIdleConns:        256,
+		MaxIdleConnsPerHost: 64,
+		IdleConnTimeout:     90 * time.Second,
+		DisableCompression:  true, // neighbours are near; a client's own Accept-Encoding passes through
+	}
+	m.closers = append(m.closers, func(context.Context) error { base.CloseIdleConnections(); return nil })
+	m.traced = otelhttp.NewTransport(base, otelhttp.WithTracerProvider(m.tracer), otelhttp.WithPropagators(propagators()),
+		otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return r.Method + " " + peerOf(r) }))
+	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "http_client_requests_seconds", Help: "Duration of calls to neighbours.",
+		ConstLabels: prometheus.Labels{"service": m.service.Name}, Buckets: buckets,
+	}, []string{"peer", "status"})
+	states := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "circuit_breaker_state", Help: "State of the breaker for a neighbour: 0 closed, 1 half-open, 2 open.",
+		ConstLabels: prometheus.Labels{"service": m.service.Name},
+	}, []string{"peer"})
+	m.metrics.MustRegister(durations, states)
+	m.finder = &finder{
+		next: m.traced, instances: m.instances, durations: durations, states: states,
+		breakers: map[string]circuitbreaker.CircuitBreaker[any]{}, configured: common.Resilience4j.CircuitBreaker.Instances,
+	}
+	m.client = &http.Client{Transport: m.finder, Timeout: callTimeout, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse // services do not redirect each other; following could leave the shop
+	}}
+}
+
+type peerKey struct{}
+
+// peerOf is the service that a request goes to, for span names and labels.
+func peerOf(r *http.Request) string {
+	if peer, ok := r.Context().Value(peerKey{}).(string); ok {
+		return peer
+	}
+	return r.URL.Host
+}
+
+// finder is a RoundTripper that knows services by name.
+type finder struct {
+	next       http.RoundTripper
+	instances  func(ctx context.Context, name string) []string
+	durations  *prometheus.HistogramVec
+	states     *prometheus.GaugeVec
+	configured map[string]BreakerSettings
+	turn       atomic.Uint64
+
+	mu       sync.Mutex
+	breakers map[string]circuitbreaker.CircuitBreaker[any]
+}
+
+// RoundTrip sends a request to an instance of the service that its host names. A connection that
+// cannot be made is tried on the next instance, since nothing was sent; a read whose connection broke
+// as well. Answers of 502 to 504 and missing answers count against the peer's breaker; while that is
+// open, calls fail at once.
+func (f *finder) RoundTrip(r *http.Request) (*http.Response, error) {
+	name := strings.ToLower(r.URL.Host)
+	if strings.ContainsAny(name, ".:") || name == "localhost" {
+		return f.next.RoundTrip(r)
+	}
+	breaker := f.breaker(name)
+	if !breaker.TryAcquirePermit() {
+		f.observe(name, "open", time.Now())
+		return nil, fmt.Errorf("%s: %w", name, circuitbreaker.ErrOpen)
+	}
+	start := time.Now()
+	response, err := f.try(r, name)
+	switch {
+	case err != nil && errors.Is(r.Context().Err(), context.Canceled):
+		breaker.RecordSuccess() // the caller went away; it says nothing about the peer, and the permit must go back
+	case err != nil:
+		breaker.RecordFailure()
+	case response.StatusCode >= 502 && response.StatusCode <= 504:
+		breaker.RecordFailure()
+	default:
+		breaker.RecordSuccess()
+	}
+	status := "none"
+	if err == nil {
+		status = strconv.Itoa(response.StatusCode)
+	}
+	f.observe(name, status, start)
+	f.states.WithLabelValues(name).Set(stateValue(breaker.State()))
+	return response, err
+}
+
+func (f *finder) observe(peer, status string, start time.Time) {
+	f.durations.WithLabelValues(peer, status).Observe(time.Since(start).Seconds())
+}
+
+func (f *finder) try(r *http.Request, name string) (*http.Response, error) {
+	addresses := f.instances(r.Context(), name)
+	if len(addresses) == 0 {
+		return nil, fmt.Errorf("no instance of %s is registered", name)
+	}
+	first := f.turn.Add(1)
+	ctx := context.WithValue(r.Context(), peerKey{}, name)
+	var err error
+	for i := range min(maxInstances, max(2, len(addresses))) {
+		attempt := r.Clone(ctx)
+		attempt.URL.Host = addresses[(first+uint64(i))%uint64(len(addresses))]
+		attempt.Host = attempt.URL.Host
+		if i > 0 && r.Body != nil && r.Body != http.NoBody {
+			if r.GetBody == nil {
+				return nil, err
+			}
+			var errBody error
+			if attempt.Body, errBody = r.GetBody(); errBody != nil {
+				return nil, errors.Join(err, errBody)
+			}
+		}
+		var response *http.Response
+		response, err = f.next.RoundTrip(attempt)
+		if err == nil || !retriable(r, err) {
+			return response, err
+		}
+	}
+	return nil, err
+}
+
+// retriable reports whether the same request may go to another instance.
+func retriable(r *http.Request, err error) bool {
+	if r.Context().Err() != nil {
+		return false
+	}
+	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "dial" {
+		return true
+	}
+	return r.Method == http.MethodGet || r.Method == http.MethodHead
+}
+
+func (f *finder) breaker(name string) circuitbreaker.CircuitBreaker[any] {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	breaker, ok := f.breakers[name]
+	if !ok {
+		breaker = newBreaker(f.settingsFor(name))
+		f.breakers[name] = breaker
+	}
+	return breaker
+}
+
+// settingsFor looks a breaker up as the settings of this ecosystem name them: "order-service",
+// "orderService", or "default".
+func (f *finder) settingsFor(name string) BreakerSettings {
+	settings := defaultBreaker
+	for _, key := range []string{"default", name} {
+		for configured, s := range f.configured {
+			if canonical(configured) != canonical(key) {
+				continue
+			}
+			settings = overlay(settings, s)
+		}
+	}
+	return settings
+}
+
+// overlay takes what is set in b over a.
+func overlay(a, b BreakerSettings) BreakerSettings {
+	pick := func(base *int, over int) {
+		if over > 0 {
+			*base = over
+		}
+	}
+	pick(&a.SlidingWindowSize, b.SlidingWindowSize)
+	pick(&a.FailureRateThreshold, b.FailureRateThreshold)
+	pick(&a.PermittedNumberOfCallsInHalfOpen, b.PermittedNumberOfCallsInHalfOpen)
+	if b.WaitDurationInOpenState > 0 {
+		a.WaitDurationInOpenState = b.WaitDurationInOpenState
+	}
+	return a
+}
+
+func newBreaker(s BreakerSettings) circuitbreaker.CircuitBreaker[any] {
+	failures := max(1, (s.FailureRateThreshold*s.SlidingWindowSize+99)/100)
+	return circuitbreaker.NewBuilder[any]().
+		WithFailureThresholdRatio(uint(failures), uint(s.SlidingWindowSize)).
+		WithDelay(s.WaitDurationInOpenState).
+		WithSuccessThreshold(uint(s.PermittedNumberOfCallsInHalfOpen)).
+		Build()
+}
+
+func stateValue(state circuitbreaker.State) float64 {
+	switch state {
+	case circuitbreaker.HalfOpenState:
+		return 1
+	case circuitbreaker.OpenState:
+		return 2
+	}
+	return 0
+}
+
+// breakerStates are the breakers with their states, for the health document.
+func (f *finder) breakerStates() map[string]string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	states := map[string]string{}
+	for name, breaker := range f.breakers {
+		states[name] = map[circuitbreaker.State]string{
+			circuitbreaker.ClosedState: "CLOSED", circuitbreaker.HalfOpenState: "HALF_OPEN", circuitbreaker.OpenState: "OPEN",
+		}[breaker.State()]
+	}
+	return states
+}
+
+// instances asks the registry for the addresses of a service.
+func (m *member) instances(ctx context.Context, name string) []string {
+	found := m.registry.Instances(ctx, name)
+	addresses := make([]string, len(found))
+	for i := range found {
+		addresses[i] = found[i].Addr()
+	}
+	return addresses
+}

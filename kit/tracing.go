@@ -1,0 +1,67 @@
+package kit
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/contrib/propagators/b3"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+)
+
+// propagators reads B3 (single and multi) and W3C headers and writes all of them, since neighbours
+// may know only one kind.
+func propagators() propagation.TextMapPropagator {
+	return propagation.NewCompositeTextMapPropagator(
+		propagation.TraceContext{}, propagation.Baggage{},
+		b3.New(b3.WithInjectEncoding(b3.B3SingleHeader|b3.B3MultipleHeader)),
+	)
+}
+
+// exportEvery is how long finished spans wait for company: a trace is to be found within a second of
+// the answer it belongs to.
+const exportEvery = 200 * time.Millisecond
+
+// openTracing makes the service's own tracer, which sends to the collector's OTLP endpoint. A
+// collector that is away costs spans, nothing else.
+func (m *member) openTracing(ctx context.Context, common commonSettings) error {
+	if m.service.Infrastructure || common.Management.Tracing.Sampling.Probability <= 0 {
+		m.tracer = noop.NewTracerProvider()
+		return nil
+	}
+	base := strings.TrimSuffix(common.Spring.Zipkin.BaseURL, "/")
+	exporter, err := otlptracehttp.New(ctx,
+		otlptracehttp.WithEndpointURL(base+"/v1/traces"),
+		otlptracehttp.WithHTTPClient(&http.Client{Timeout: 5 * time.Second}),
+		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{Enabled: true, InitialInterval: time.Second, MaxInterval: 5 * time.Second, MaxElapsedTime: 30 * time.Second}),
+	)
+	if err != nil {
+		return fmt.Errorf("trace collector %s: %w", common.Spring.Zipkin.BaseURL, err)
+	}
+	described := resource.NewSchemaless(
+		attribute.String("service.name", m.service.Name),
+		attribute.String("service.instance.id", m.service.Name+"@"+m.address),
+	)
+	provider := sdktrace.NewTracerProvider(
+		sdktrace.WithResource(described),
+		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(common.Management.Tracing.Sampling.Probability))),
+		sdktrace.WithBatcher(exporter, sdktrace.WithBatchTimeout(exportEvery), sdktrace.WithMaxQueueSize(8192)),
+	)
+	m.tracer = provider
+	m.closers = append(m.closers, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		if err := provider.Shutdown(ctx); err != nil {
+			m.log.Info("some spans were not delivered", "err", err)
+		}
+		return nil
+	})
+	return nil
+}

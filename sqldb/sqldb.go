@@ -1,0 +1,213 @@
+// Package sqldb opens a component's own database, migrates it and runs transactions on it.
+//
+// MySQL (and MariaDB) and SQLite take the same statements: "?" placeholders, LIMIT ? OFFSET ?,
+// LastInsertId, no RETURNING, no FOR UPDATE, no engine functions. Migrations are written in MySQL's
+// dialect; for SQLite the differences listed at [sqliteDDL] are rewritten while goose reads the files.
+//
+// What both engines promise through this package: a transaction is durable when [DB.Tx] returns nil,
+// instants are UTC microseconds in BIGINT columns ([Instant]), text compares by its bytes, an UPDATE
+// counts the rows it matched, and driver errors come out as [ErrNotFound], [ErrConflict] or
+// [ErrReference]. Isolation is not promised beyond READ COMMITTED: writers use conditional
+// UPDATE … WHERE and look at the number of rows. No other package imports a driver.
+package sqldb
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	_ "modernc.org/sqlite" // registers the driver "sqlite"
+)
+
+// Config says where a database is.
+type Config struct {
+	// URL is a data source: "jdbc:mysql://host:3306/schema?params", "jdbc:mariadb://…", "mysql://…",
+	// or "sqlite:PATH". Parameters of JDBC that have no meaning here are ignored.
+	URL string
+	// Username and Password are those of MySQL; they win over what the URL carries.
+	Username, Password string
+	// Observe, when set, is told how long each statement took; op is its first word in lower case.
+	Observe func(op string, elapsed time.Duration)
+}
+
+// DB is one component's database. It is safe for concurrent use.
+//
+// On SQLite reads and writes go to separate connections: one writer, so that transactions queue in
+// Go instead of failing with SQLITE_BUSY, and a few readers that never wait for it (WAL).
+type DB struct {
+	read, write *sql.DB
+	engine      engine
+	observe     func(op string, elapsed time.Duration)
+}
+
+type engine string
+
+const (
+	engineSQLite engine = "sqlite"
+	engineMySQL  engine = "mysql"
+)
+
+// Open connects to the database of config and brings its schema up to date with every set of
+// migrations, in order. Replicas that start together migrate one after the other.
+func Open(ctx context.Context, config Config, migrations ...Migrations) (*DB, error) {
+	db, err := connect(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	for _, set := range migrations {
+		if err := db.migrate(ctx, set); err != nil {
+			return nil, errors.Join(err, db.Close())
+		}
+	}
+	return db, nil
+}
+
+func connect(ctx context.Context, config Config) (*DB, error) {
+	db := &DB{observe: config.Observe}
+	if db.observe == nil {
+		db.observe = func(string, time.Duration) {}
+	}
+	if path, ok := strings.CutPrefix(config.URL, "sqlite:"); ok {
+		return db, db.openSQLite(ctx, path)
+	}
+	dsn, err := mysqlConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	connector, err := mysql.NewConnector(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("data source %s: %w", redact(config.URL), err)
+	}
+	db.engine = engineMySQL
+	db.write = sql.OpenDB(connector)
+	db.write.SetMaxOpenConns(16)
+	db.write.SetMaxIdleConns(8)
+	db.write.SetConnMaxLifetime(5 * time.Minute)
+	db.read = db.write
+	if err := db.write.PingContext(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("connect to %s as %q: %w", redact(config.URL), dsn.User, err), db.write.Close())
+	}
+	return db, nil
+}
+
+func (db *DB) openSQLite(ctx context.Context, path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("open database %s: %w", path, err)
+	}
+	db.engine = engineSQLite
+	// A small page cache keeps eleven components in one process modest; the operating system caches the rest.
+	pragmas := "_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)" +
+		"&_pragma=foreign_keys(1)&_pragma=cache_size(-1024)&_pragma=temp_store(MEMORY)"
+	var err error
+	if db.write, err = sql.Open("sqlite", "file:"+url.PathEscape(path)+"?_txlock=immediate&"+pragmas); err != nil {
+		return fmt.Errorf("open database %s: %w", path, err)
+	}
+	db.write.SetMaxOpenConns(1)
+	if err := db.write.PingContext(ctx); err != nil {
+		return errors.Join(fmt.Errorf("open database %s: %w", path, err), db.write.Close())
+	}
+	if db.read, err = sql.Open("sqlite", "file:"+url.PathEscape(path)+"?"+pragmas+"&_pragma=query_only(1)"); err != nil {
+		return errors.Join(fmt.Errorf("open database %s: %w", path, err), db.write.Close())
+	}
+	db.read.SetMaxOpenConns(4)
+	db.read.SetMaxIdleConns(2)
+	return nil
+}
+
+// mysqlConfig turns the ways people write a MySQL data source into the driver's own form.
+func mysqlConfig(config Config) (*mysql.Config, error) {
+	text := strings.TrimPrefix(config.URL, "jdbc:")
+	u, err := url.Parse(text)
+	if err != nil || (u.Scheme != "mysql" && u.Scheme != "mariadb") || u.Host == "" {
+		return nil, fmt.Errorf("data source %q: want jdbc:mysql://HOST:PORT/SCHEMA or sqlite:PATH", redact(config.URL))
+	}
+	c := mysql.NewConfig()
+	c.Net, c.Addr = "tcp", u.Host
+	if u.Port() == "" {
+		c.Addr += ":3306"
+	}
+	c.DBName = strings.Trim(u.Path, "/")
+	c.User = u.User.Username()
+	c.Passwd, _ = u.User.Password()
+	if config.Username != "" {
+		c.User, c.Passwd = config.Username, config.Password
+	}
+	query := u.Query()
+	if c.User == "" {
+		c.User, c.Passwd = query.Get("user"), query.Get("password")
+	}
+	if query.Get("createDatabaseIfNotExist") == "true" {
+		if err := createSchema(c); err != nil {
+			return nil, err
+		}
+	}
+	switch mode := strings.ToUpper(query.Get("sslMode")); {
+	case mode == "REQUIRED" || query.Get("useSSL") == "true" || query.Get("requireSSL") == "true":
+		c.TLSConfig = "skip-verify"
+	case mode == "VERIFY_CA" || mode == "VERIFY_IDENTITY":
+		c.TLSConfig = "true"
+	case mode == "PREFERRED":
+		c.TLSConfig = "preferred"
+	}
+	c.Timeout = 5 * time.Second
+	c.Collation = "utf8mb4_bin"
+	c.InterpolateParams = true // one round trip for a statement instead of two
+	c.ClientFoundRows = true   // an UPDATE counts matched rows, as SQLite does
+	c.Params = map[string]string{
+		"transaction_isolation": "'READ-COMMITTED'", // fewer gap locks; correctness rests on conditional updates
+		"time_zone":             "'+00:00'",
+		"sql_mode":              "'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO'",
+	}
+	return c, nil
+}
+
+// createSchema makes the schema that c names, as JDBC's createDatabaseIfNotExist=true asks for.
+func createSchema(c *mysql.Config) error {
+	server := c.Clone()
+	server.DBName = ""
+	connector, err := mysql.NewConnector(server)
+	if err != nil {
+		return fmt.Errorf("create schema %s: %w", c.DBName, err)
+	}
+	db := sql.OpenDB(connector)
+	name := strings.ReplaceAll(c.DBName, "`", "``")
+	_, err = db.Exec("CREATE DATABASE IF NOT EXISTS `" + name + "` DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
+	if err != nil {
+		err = fmt.Errorf("create schema %s: %w", c.DBName, err)
+	}
+	return errors.Join(err, db.Close())
+}
+
+// redact removes a password from a data source, for messages.
+func redact(source string) string {
+	before, rest, ok := strings.Cut(source, "://")
+	if !ok {
+		return source
+	}
+	if _, host, ok := strings.Cut(rest, "@"); ok {
+		rest = host
+	}
+	rest, _, _ = strings.Cut(rest, "?")
+	return before + "://" + rest
+}
+
+// Ping reports whether the database answers.
+func (db *DB) Ping(ctx context.Context) error { return db.read.PingContext(ctx) }
+
+// Engine names the database engine: "sqlite" or "mysql". It is for reports, never for choosing a statement.
+func (db *DB) Engine() string { return string(db.engine) }
+
+// Close ends all connections. Transactions that are under way fail.
+func (db *DB) Close() error {
+	if db.read == db.write {
+		return db.write.Close()
+	}
+	return errors.Join(db.read.Close(), db.write.Close())
+}
