@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"strings"
 	"testing/fstest"
 	"time"
@@ -55,10 +56,18 @@ func (db *DB) migrate(ctx context.Context, set Migrations) error {
 	if err != nil {
 		return fmt.Errorf("migrate %s: %w", set.Name, err)
 	}
-	if _, err := provider.Up(ctx); err != nil {
-		return fmt.Errorf("migrate %s: %w", set.Name, err)
+	for attempt := 1; ; attempt++ {
+		_, err := provider.Up(ctx)
+		if err == nil {
+			return nil
+		}
+		// Another process may have migrated the same SQLite file meanwhile. There a migration is one
+		// transaction, so running again is safe and finds it done.
+		if db.engine != engineSQLite || attempt == attempts {
+			return fmt.Errorf("migrate %s: %w", set.Name, err)
+		}
+		time.Sleep(time.Duration(attempt) * time.Duration(10+rand.IntN(40)) * time.Millisecond)
 	}
-	return nil
 }
 
 // lockSchema keeps replicas from migrating one schema at the same time: MySQL commits each DDL

@@ -1,0 +1,34 @@
+# Everything a person or CI runs. `make up` needs Go and nothing else; `make test` installs what it
+# needs itself.
+GO       ?= go
+BIN      := bin/tienda
+LINT     := $(GO) tool -modfile=tools/go.mod golangci-lint
+VERSION  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+
+.PHONY: up build test check lint journey bench memory clean
+
+up: ## run the whole shop on this machine
+	$(GO) run ./cmd/tienda up
+
+build: ## one static binary in bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(BIN) ./cmd/tienda
+
+test: build ## all tests, with the race detector, on SQLite and on a private MariaDB; then the journey
+	./test/mariadb.sh $(GO) test -race -timeout 30m ./...
+	./test/journey.sh
+
+lint: ## formatting, vet and the linters of .golangci.yml
+	@test -z "$$(gofmt -l .)" || { echo "not formatted (gofmt -w them):"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(LINT) run ./...
+
+check: lint test ## exactly what CI runs
+
+bench: build ## the figures of docs/performance.md
+	./test/bench.sh
+
+memory: build ## resident memory of every component
+	./test/memory.sh
+
+clean:
+	rm -rf bin

@@ -1,0 +1,227 @@
+// Package tienda_test holds the rules of the architecture as tests: who may import whom, that every
+// package says what it is, and that there is one table of components.
+package tienda_test
+
+import (
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// rule says which of our packages a package may import, and why no more.
+type rule struct {
+	may []string
+	why string
+}
+
+var (
+	service  = rule{[]string{"api", "web", "sqldb", "auth", "journal"}, "services meet on the wire, through api; they never import each other or the kit"}
+	protocol = rule{[]string{"web", "sqldb"}, "a protocol is one package: it knows nothing of the shop"}
+)
+
+// rules are those of every package that is not a command or a test; a package without a line fails.
+var rules = map[string]rule{
+	"api":             {nil, "the wire contract is for anybody: standard library only"},
+	"auth":            {[]string{"api"}, "tokens name api's ids and problems"},
+	"web":             {[]string{"api", "auth"}, "a route's access rule is checked against auth's caller"},
+	"sqldb":           {nil, "databases know nothing of what is stored in them"},
+	"sqldb/sqldbtest": {[]string{"sqldb"}, "tests get databases here"},
+	"journal":         {[]string{"api", "auth", "sqldb", "web"}, "the one thing that needs both web and sqldb"},
+	"kit":             {[]string{"eureka", "cloudconfig", "zipkin", "web", "sqldb"}, "the kit runs services and does not know them"},
+	"config":          {nil, "only files"},
+	"user":            service,
+	"product":         service,
+	"order":           service,
+	"payment":         service,
+	"shipping":        service,
+	"favourite":       service,
+	"gateway":         service,
+	"proxy":           service,
+	"eureka":          protocol,
+	"cloudconfig":     protocol,
+	"zipkin":          protocol,
+}
+
+type goPackage struct {
+	ImportPath   string
+	Dir          string
+	Imports      []string
+	TestImports  []string
+	XTestImports []string
+}
+
+func packages(t *testing.T) []goPackage {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,Imports,TestImports,XTestImports", "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []goPackage
+	decoder := json.NewDecoder(strings.NewReader(string(out)))
+	for decoder.More() {
+		var p goPackage
+		if err := decoder.Decode(&p); err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+// TestImports holds everybody to the rules, tests included.
+func TestImports(t *testing.T) {
+	t.Parallel()
+	for _, p := range packages(t) {
+		name, ours := strings.CutPrefix(p.ImportPath, "tienda/")
+		if !ours || strings.HasPrefix(name, "cmd/") || name == "test" {
+			continue
+		}
+		r, ok := rules[name]
+		if !ok {
+			t.Errorf("package %s has no import rule: add it to arch_test.go with the reason why a file would not do", name)
+			continue
+		}
+		for _, imported := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
+			other, ours := strings.CutPrefix(imported, "tienda/")
+			forTests := other == "sqldb/sqldbtest" && !slices.Contains(p.Imports, imported)
+			if !ours || other == name || forTests || slices.Contains(r.may, other) {
+				continue
+			}
+			t.Errorf("%s imports %s, but may import only %v: %s", name, other, r.may, r.why)
+		}
+		if name == "api" {
+			for _, imported := range p.Imports {
+				if strings.Contains(strings.Split(imported, "/")[0], ".") {
+					t.Errorf("api imports %s: %s", imported, r.why)
+				}
+			}
+		}
+	}
+}
+
+// TestPackageComments demands that every package says what it is.
+func TestPackageComments(t *testing.T) {
+	t.Parallel()
+	for _, p := range packages(t) {
+		files, err := filepath.Glob(filepath.Join(p.Dir, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		documented := false
+		for _, file := range files {
+			parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.PackageClauseOnly|parser.ParseComments)
+			if err != nil {
+				t.Fatal(err)
+			}
+			documented = documented || parsed.Doc != nil
+		}
+		if !documented {
+			t.Errorf("package %s has no comment", p.ImportPath)
+		}
+	}
+}
+
+// TestHabits holds what no linter does: no init, no skipped tests, no words that say nothing as
+// names, no file that nobody would read to the end.
+func TestHabits(t *testing.T) {
+	t.Parallel()
+	for path, file := range goFiles(t) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(string(text), "\n"); n > 700 && !strings.HasSuffix(path, "_test.go") {
+			t.Errorf("%s has %d lines: is a second resource hiding in it?", path, n)
+		}
+		for _, word := range []string{"util", "utils", "common", "helpers", "misc"} {
+			if slices.Contains(strings.Split(strings.TrimSuffix(path, ".go"), string(filepath.Separator)), word) {
+				t.Errorf("%s: %q says nothing as a name", path, word)
+			}
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.FuncDecl:
+				if n.Name.Name == "init" && n.Recv == nil {
+					t.Errorf("%s has an init function", path)
+				}
+			case *ast.SelectorExpr:
+				if strings.HasPrefix(n.Sel.Name, "Skip") && strings.HasSuffix(path, "_test.go") {
+					if x, ok := n.X.(*ast.Ident); ok && (x.Name == "t" || x.Name == "b") {
+						t.Errorf("%s skips a test: what is missing must fail", path)
+					}
+				}
+			}
+			return true
+		})
+	}
+}
+
+// TestExportedNamesAreDocumented asks for a sentence on every exported name.
+func TestExportedNamesAreDocumented(t *testing.T) {
+	t.Parallel()
+	for path, file := range goFiles(t) {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		for _, declaration := range file.Decls {
+			switch d := declaration.(type) {
+			case *ast.FuncDecl:
+				if d.Name.IsExported() && d.Doc == nil && exportedReceiver(d) {
+					t.Errorf("%s: %s has no comment", path, d.Name.Name)
+				}
+			case *ast.GenDecl:
+				for _, spec := range d.Specs {
+					if s, ok := spec.(*ast.TypeSpec); ok && s.Name.IsExported() && d.Doc == nil && s.Doc == nil {
+						t.Errorf("%s: %s has no comment", path, s.Name.Name)
+					}
+				}
+			}
+		}
+	}
+}
+
+func exportedReceiver(d *ast.FuncDecl) bool {
+	if d.Recv == nil {
+		return true
+	}
+	kind := d.Recv.List[0].Type
+	if star, ok := kind.(*ast.StarExpr); ok {
+		kind = star.X
+	}
+	if generic, ok := kind.(*ast.IndexExpr); ok {
+		kind = generic.X
+	}
+	name, ok := kind.(*ast.Ident)
+	return ok && name.IsExported()
+}
+
+// goFiles are all Go files of the module, parsed, by path.
+func goFiles(t *testing.T) map[string]*ast.File {
+	t.Helper()
+	files := map[string]*ast.File{}
+	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && (strings.HasPrefix(entry.Name(), ".") && path != "." || entry.Name() == "node_modules") {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(path, ".go") {
+			return nil
+		}
+		files[path], err = parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
