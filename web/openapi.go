@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3gen"
@@ -41,7 +40,7 @@ func OpenAPI(a API) ([]byte, error) {
 		Servers: openapi3.Servers{{URL: "/", Description: "the API gateway this page came from"}},
 		Paths:   openapi3.NewPaths(),
 		Components: &openapi3.Components{
-			Schemas: openapi3.Schemas{},
+			Schemas: wireForms(),
 			SecuritySchemes: openapi3.SecuritySchemes{"bearer": {Value: openapi3.NewJWTSecurityScheme().
 				WithDescription("the jwtToken of POST /app/api/authenticate")}},
 		},
@@ -159,25 +158,28 @@ func prune(value any) any {
 	return object
 }
 
-// describe gives the types with a JSON form of their own their schema.
+// wireForms are the schemas of the types that write themselves, by name. The generator refers to them
+// but leaves them out, since they have no properties.
+func wireForms() openapi3.Schemas {
+	amount := openapi3.NewFloat64Schema()
+	amount.Example = 99.99
+	dateTime := openapi3.NewStringSchema()
+	dateTime.Description = "dd-MM-yyyy__HH:mm:ss:SSSSSS, UTC; RFC 3339 is understood"
+	dateTime.Example = "04-11-2025__23:52:00:805000"
+	date := openapi3.NewStringSchema()
+	date.Description = "dd-MM-yyyy"
+	date.Example = "31-12-2026"
+	return openapi3.Schemas{"Amount": amount.NewRef(), "DateTime": dateTime.NewRef(), "Date": date.NewRef()}
+}
+
+// describe gives the numbers and raw values that write themselves their schema.
 func describe(_ string, t reflect.Type, _ reflect.StructTag, schema *openapi3.Schema) error {
 	switch t {
 	case reflect.TypeFor[api.ID](), reflect.TypeFor[api.Int]():
 		*schema = *openapi3.NewInt64Schema()
 		schema.Nullable = true
-	case reflect.TypeFor[api.Amount]():
-		*schema = *openapi3.NewFloat64Schema()
-		schema.Example = 99.99
-	case reflect.TypeFor[api.DateTime]():
-		*schema = *openapi3.NewStringSchema()
-		schema.Example = "04-11-2025__23:52:00:805000"
-	case reflect.TypeFor[api.Date]():
-		*schema = *openapi3.NewStringSchema()
-		schema.Example = "31-12-2026"
 	case reflect.TypeFor[json.RawMessage]():
 		*schema = openapi3.Schema{}
-	case reflect.TypeFor[time.Time]():
-		*schema = *openapi3.NewDateTimeSchema()
 	}
 	return nil
 }

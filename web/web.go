@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -123,6 +124,10 @@ func (h *root) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.api.fail(w, r, api.NotFound("no such path"))
 		return
 	}
+	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+		h.api.fail(w, r, api.BadRequest("malformed query: %v", err))
+		return
+	}
 	if len(path) > 1 && strings.HasSuffix(path, "/") {
 		r.URL.Path = strings.TrimSuffix(path, "/")
 		r.URL.RawPath = strings.TrimSuffix(r.URL.RawPath, "/")
@@ -199,7 +204,7 @@ func (a *API) caller(route *Route, r *http.Request) (auth.Caller, string, error)
 			return caller, "", err
 		}
 	}
-	if a.Open && route.opens() && caller.Service == "" {
+	if a.Open && route.opens() {
 		caller.Open = true
 	}
 	return caller, token, nil
