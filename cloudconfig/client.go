@@ -142,7 +142,7 @@ func (c *Client) fetch(ctx context.Context, s configServer, path string) (*Envir
 	case resp.StatusCode == http.StatusNotFound:
 		return nil, fmt.Errorf("ask %s: %w", s.base, ErrNotFound)
 	case resp.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("ask %s: answered %s", s.base, resp.Status)
+		return nil, fmt.Errorf("ask %s: answered %d %s%s", s.base, resp.StatusCode, http.StatusText(resp.StatusCode), reason(resp.Body))
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxEnvironment+1))
 	if err != nil {
@@ -163,4 +163,16 @@ func (c *Client) fetch(ctx context.Context, s configServer, path string) (*Envir
 		delete(c.last, path)
 	}
 	return env, nil
+}
+
+// reason is the message of an error answer, such as the file and line that cannot be read; it is
+// empty when the server gives none.
+func reason(body io.Reader) string {
+	var answer struct {
+		Message string `json:"message"`
+	}
+	if err := json.NewDecoder(io.LimitReader(body, 64<<10)).Decode(&answer); err != nil || answer.Message == "" {
+		return ""
+	}
+	return ": " + answer.Message
 }
