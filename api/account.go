@@ -113,7 +113,7 @@ func (c *Client) SigningKeys(ctx context.Context) ([]SigningKey, error) {
 
 // ExportUser returns everything user-service keeps about one user.
 func (c *Client) ExportUser(ctx context.Context, id ID) (UserExport, error) {
-	return get[UserExport](ctx, c, "user-service", "/api/users/"+id.String()+"/export")
+	return get[UserExport](ctx, c, "user-service", "/api/exports/"+id.String())
 }
 
 // OrdersOf returns one page of a user's orders; query holds page, size, sort and the like.

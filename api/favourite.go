@@ -1,9 +1,6 @@
 package api
 
-import (
-	"context"
-	"encoding/json"
-)
+import "encoding/json"
 
 // Favourite says that a user likes a product since a moment; the three together are its key.
 type Favourite struct {
@@ -55,10 +52,4 @@ func (f Favourite) Validate() error {
 	problem := Invalid(missing...)
 	problem.Msg = missingField
 	return problem
-}
-
-// Favourites returns the favourites of one user.
-func (c *Client) Favourites(ctx context.Context, user ID) ([]Favourite, error) {
-	list, err := get[List[Favourite]](ctx, c, "favourite-service", "/api/favourites?userId="+user.String())
-	return list.Collection, err
 }

@@ -1,0 +1,98 @@
+// Command tienda is the whole shop in one program: "tienda up" runs every component on this machine,
+// "tienda run" one or some of them.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"tienda/kit"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-ctx.Done()
+		stop() // a second Ctrl-C ends the process at once
+	}()
+	err := Run(ctx, os.Args[1:], os.Environ(), terminal{os.Stdout, os.Stderr})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "tienda: "+sentence(err))
+		os.Exit(1)
+	}
+}
+
+// commands are what the program does.
+type commands struct {
+	Up      upCommand      `cmd:"" help:"Run the whole shop on this machine, with demo data."`
+	Run     runCommand     `cmd:"" help:"Run one or some components."`
+	Migrate migrateCommand `cmd:"" help:"Bring the databases up to date and exit."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+}
+
+// errHelp ends a run that only printed help.
+var errHelp = errors.New("help was asked for")
+
+// Run is the program without its process: args are those behind the program's name. It returns when
+// the command is done, or ctx has ended and everything is closed.
+func Run(ctx context.Context, args, environ []string, term terminal) (err error) {
+	var cli commands
+	parser, err := kong.New(&cli, kong.Name("tienda"),
+		kong.Description("A complete shop backend: an API gateway, a proxy client, six business services, service discovery, configuration and tracing."),
+		kong.Writers(term.out, term.err), kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Vars{"components": strings.Join(componentNames(), ", ")},
+		kong.Exit(func(int) { panic(errHelp) }))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			if p != errHelp { //nolint:errorlint // it is the very value
+				panic(p)
+			}
+			err = nil
+		}
+	}()
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		return fmt.Errorf("%w (tienda --help shows what there is)", err)
+	}
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	return parsed.Run(term, environment(environ))
+}
+
+// environment is as of os.Environ; a type of its own so that kong can hand it to commands.
+type environment []string
+
+// get is the value of a variable, or "".
+func (e environment) get(name string) string {
+	for _, pair := range e {
+		if value, ok := strings.CutPrefix(pair, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+type versionCommand struct{}
+
+// Run prints the version.
+func (versionCommand) Run(term terminal) error {
+	fmt.Fprintln(term.out, "tienda", kit.Version())
+	return nil
+}
+
+// sentence makes an error one line for a person.
+func sentence(err error) string {
+	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+}

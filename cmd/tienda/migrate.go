@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"tienda/sqldb"
+)
+
+type migrateCommand struct {
+	Data       string   `help:"Folder of the embedded databases." default:"./data" placeholder:"DIR"`
+	Components []string `arg:"" optional:"" help:"Components; all by default." name:"component"`
+}
+
+// Run migrates the databases of the components: those in the data folder, or the one that
+// SPRING_DATASOURCE_URL names, with one schema for each when there are several.
+func (c *migrateCommand) Run(ctx context.Context, term terminal, environ environment) error {
+	names := c.Components
+	if len(names) == 0 {
+		names = componentNames()
+	}
+	rows, err := selected(names)
+	if err != nil {
+		return err
+	}
+	url := environ.get("SPRING_DATASOURCE_URL")
+	for _, row := range rows {
+		migrations, ok := schemas()[row.Name]
+		if !ok {
+			if len(c.Components) > 0 {
+				return fmt.Errorf("%s has no database", row.Name)
+			}
+			continue
+		}
+		config := sqldb.Config{URL: "sqlite:" + filepath.Join(c.Data, row.Name+".db")}
+		if url != "" {
+			config = sqldb.Config{URL: url, Username: environ.get("SPRING_DATASOURCE_USERNAME"), Password: environ.get("SPRING_DATASOURCE_PASSWORD")}
+			if len(rows) > 1 {
+				config.URL = schemaOf(url, row.Name)
+			}
+		}
+		db, err := sqldb.Open(ctx, config, migrations...)
+		if err != nil {
+			return fmt.Errorf("%s: %w", row.Name, err)
+		}
+		if err := db.Close(); err != nil {
+			return fmt.Errorf("%s: %w", row.Name, err)
+		}
+		fmt.Fprintf(term.out, "%-18s up to date\n", row.Name)
+	}
+	return nil
+}

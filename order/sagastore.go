@@ -1,0 +1,126 @@
+package order
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"tienda/api"
+	"tienda/sqldb"
+)
+
+// saga is a row of the table sagas, with its order and lines where they are needed.
+type saga struct {
+	orderID            api.ID
+	step               step
+	attempts, refusals int64 // of this step
+	nextAt             time.Time
+	leaseOwner         string
+	leaseUntil         time.Time
+	deadline           time.Time
+	goal               string // "" on the way forward
+	reason, actor      string // of the way back
+	problem            string // what the checkout answers when it failed, as JSON
+	provider, token    string // the token only until the money is authorised
+	request            string // the checkout's Idempotency-Key, see journal.Request
+
+	order record
+	lines []line
+}
+
+const sagaColumns = `order_id, step, attempts, refusals, next_at, lease_owner, lease_until, deadline, goal, reason, actor, problem,
+	payment_provider, payment_token, checkout_request`
+
+func sagaByID(ctx context.Context, q sqldb.Querier, id api.ID) (saga, error) {
+	var g saga
+	var next, lease, deadline sqldb.Instant
+	err := q.QueryRow(ctx, `SELECT `+sagaColumns+` FROM sagas WHERE order_id = ?`, int64(id)).
+		Scan(&g.orderID, &g.step, &g.attempts, &g.refusals, &next, &g.leaseOwner, &lease, &deadline, &g.goal, &g.reason, &g.actor, &g.problem,
+			&g.provider, &g.token, &g.request)
+	if err != nil {
+		return g, fmt.Errorf("read saga of order %d: %w", id, err)
+	}
+	g.nextAt, g.leaseUntil, g.deadline = time.Time(next), time.Time(lease), time.Time(deadline)
+	return g, nil
+}
+
+func insertSaga(ctx context.Context, tx *sqldb.Tx, g saga) error {
+	_, err := tx.Exec(ctx, `INSERT INTO sagas (`+sagaColumns+`) VALUES (?, ?, 0, 0, ?, '', ?, ?, '', '', '', '', ?, ?, ?)`,
+		int64(g.orderID), string(g.step), sqldb.Instant(g.nextAt), instantOrZero(g.leaseUntil), sqldb.Instant(g.deadline), g.provider, g.token, g.request)
+	if err != nil {
+		return fmt.Errorf("insert saga of order %d: %w", g.orderID, err)
+	}
+	return nil
+}
+
+// instantOrZero stores a time in a column that is compared and so never NULL.
+func instantOrZero(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func saveSaga(ctx context.Context, tx *sqldb.Tx, g saga) error {
+	_, err := tx.Exec(ctx, `UPDATE sagas SET step = ?, attempts = ?, refusals = ?, next_at = ?, lease_owner = ?, lease_until = ?,
+		goal = ?, reason = ?, actor = ?, problem = ?, payment_token = ? WHERE order_id = ?`,
+		string(g.step), g.attempts, g.refusals, sqldb.Instant(g.nextAt), g.leaseOwner, instantOrZero(g.leaseUntil),
+		g.goal, g.reason, g.actor, g.problem, g.token, int64(g.orderID))
+	if err != nil {
+		return fmt.Errorf("save saga of order %d: %w", g.orderID, err)
+	}
+	return nil
+}
+
+// claimSaga takes the lease of a saga that is due and free, and counts the attempt that follows.
+func claimSaga(ctx context.Context, tx *sqldb.Tx, id api.ID, owner string, now, until time.Time) error {
+	n, err := tx.Exec(ctx, `UPDATE sagas SET lease_owner = ?, lease_until = ?, attempts = attempts + 1
+		WHERE order_id = ? AND next_at <= ? AND lease_until <= ?`,
+		owner, instantOrZero(until), int64(id), sqldb.Instant(now), now.UnixMicro())
+	if err != nil {
+		return fmt.Errorf("claim saga of order %d: %w", id, err)
+	}
+	if n == 0 {
+		return errNotOurs
+	}
+	return nil
+}
+
+// renewLease locks the saga if the lease taken with g is still the last one and the step the same.
+func renewLease(ctx context.Context, tx *sqldb.Tx, g *saga, until time.Time) error {
+	n, err := tx.Exec(ctx, `UPDATE sagas SET lease_until = ? WHERE order_id = ? AND lease_owner = ? AND step = ?`,
+		instantOrZero(until), int64(g.orderID), g.leaseOwner, string(g.step))
+	if err != nil {
+		return fmt.Errorf("renew lease of order %d: %w", g.orderID, err)
+	}
+	if n == 0 {
+		return errNotOurs
+	}
+	return nil
+}
+
+// dueSagas are orders whose saga is due and free, the longest waiting first.
+func dueSagas(ctx context.Context, q sqldb.Querier, now time.Time, most int) ([]api.ID, error) {
+	return sqldb.All(ctx, q, func(scan func(...any) error) (api.ID, error) {
+		var id api.ID
+		err := scan(&id)
+		return id, err
+	}, `SELECT order_id FROM sagas WHERE next_at <= ? AND lease_until <= ? ORDER BY next_at LIMIT ?`, sqldb.Instant(now), now.UnixMicro(), most)
+}
+
+// askBack sets a saga that is under way, or has ended, on the way back to goal. It reports false when
+// it is on a way back already. The order is locked by the caller.
+func askBack(ctx context.Context, tx *sqldb.Tx, id api.ID, at step, goal, reason, actor string, now time.Time) (bool, error) {
+	// A saga on its way forward only takes the goal: whoever drives it turns at the next step.
+	n, err := tx.Exec(ctx, `UPDATE sagas SET goal = ?, reason = ?, actor = ?, next_at = ? WHERE order_id = ? AND goal = '' AND step <> ?`,
+		goal, reason, actor, sqldb.Instant(now), int64(id), string(stepDone))
+	if err == nil && n == 0 {
+		n, err = tx.Exec(ctx, `UPDATE sagas SET step = ?, attempts = 0, refusals = 0, goal = ?, reason = ?, actor = ?, problem = '', next_at = ?,
+			lease_owner = '', lease_until = 0 WHERE order_id = ? AND step = ?`,
+			string(at), goal, reason, actor, sqldb.Instant(now), int64(id), string(stepDone))
+	}
+	if err != nil {
+		return false, fmt.Errorf("turn the saga of order %d back: %w", id, err)
+	}
+	return n > 0, nil
+}
