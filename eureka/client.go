@@ -246,7 +246,7 @@ func (c *Client) cached(name string) []Instance {
 
 // keepRegistered registers reg and renews its lease until ctx ends.
 func (c *Client) keepRegistered(ctx context.Context, reg *Registration) {
-	failing := false
+	var trouble trouble
 	retry := minRetry
 	for ctx.Err() == nil {
 		var err error
@@ -264,16 +264,10 @@ func (c *Client) keepRegistered(ctx context.Context, reg *Registration) {
 			// Half of the wait is random: many that lost one registry do not come back at once.
 			wait = min(wait, retry/2+rand.N(retry/2))
 			retry = min(2*retry, maxRetry)
-			if !failing {
-				c.log.Warn("registry does not take the registration, retrying", "app", reg.App, "err", err)
-			}
 		default:
 			retry = minRetry
-			if failing {
-				c.log.Info("registry takes the registration again", "app", reg.App)
-			}
 		}
-		failing = err != nil
+		trouble.note(c.log.With("app", reg.App), "registry does not take the registration, retrying", err)
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
@@ -343,22 +337,17 @@ func (c *Client) keepFetching(ctx context.Context, reg *Registration, interval t
 	defer ticker.Stop()
 	var (
 		last    time.Time
-		failing bool
+		trouble trouble
 		waiting []chan struct{}
 		due     <-chan time.Time // when those waiting are served
 	)
 	for {
 		err := c.fetch(ctx, reg)
 		last = time.Now()
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return
-		case err != nil && !failing:
-			c.log.Warn("registry not fetched, keeping the last one", "err", err)
-		case err == nil && failing:
-			c.log.Info("registry fetched again")
 		}
-		failing = err != nil
+		trouble.note(c.log, "registry not fetched, keeping the last one", err)
 		for _, fetched := range waiting {
 			close(fetched)
 		}
@@ -516,4 +505,29 @@ func (c *Client) callOne(ctx context.Context, method, target string, body []byte
 		return 0, nil, fmt.Errorf("%s answered %s", req.URL.Redacted(), resp.Status)
 	}
 	return resp.StatusCode, answer, nil
+}
+
+// trouble is a run of failures. When everything starts together a registry that is late is no
+// trouble yet; one that stays away for patience is worth a warning, once.
+type trouble struct {
+	since  time.Time
+	warned bool
+}
+
+const patience = 3 * time.Second
+
+func (t *trouble) note(log *slog.Logger, message string, err error) {
+	switch {
+	case err == nil:
+		if t.warned {
+			log.Info("registry is back")
+		}
+		*t = trouble{}
+	case t.since.IsZero():
+		t.since = time.Now()
+		log.Info(message, "err", err)
+	case !t.warned && time.Since(t.since) > patience:
+		t.warned = true
+		log.Warn(message, "err", err)
+	}
 }

@@ -302,7 +302,7 @@ func TestCheckoutAsync(t *testing.T) {
 func TestCheckoutWait(t *testing.T) {
 	each(t, func(t *testing.T, db *sqldb.DB) {
 		w := newWorld()
-		f := start(t, db, w, withSettings(func(s *Settings) { s.Wait = 50 * time.Millisecond }))
+		f := start(t, db, w, withSettings(func(s *Settings) { s.Wait, s.StepTimeout = 50*time.Millisecond, 2*time.Second }))
 		let := make(chan struct{})
 		w.around(func(_ context.Context, call string) error {
 			if call == "Authorize" {

@@ -375,6 +375,7 @@ func (s *Service) later(ctx context.Context, g *saga, cause error) error {
 	if err != nil {
 		return err
 	}
+	time.AfterFunc(wait, func() { s.enqueue(g.orderID) }) // sooner than the poll, which finds it anyway
 	return errLater
 }
 

@@ -155,85 +155,90 @@ func checkHistory(t *testing.T, o api.Order) {
 
 // Answers that fail, do not come or come late are asked for again, and nothing happens twice.
 func TestLostAnswers(t *testing.T) {
-	each(t, func(t *testing.T, db *sqldb.DB) {
-		w := newWorld()
-		f := start(t, db, w, withSettings(func(s *Settings) { s.StepTimeout = 200 * time.Millisecond }))
-		for i, call := range forwardCalls {
-			for j, lose := range []func(context.Context) error{
-				noAnswer, statusError(500), statusError(503), statusError(429), statusError(403),
-				func(ctx context.Context) error {
-					<-ctx.Done()
-					return &api.Unreachable{Problem: api.Timeout("slow"), Cause: ctx.Err()}
-				},
-				func(context.Context) error {
-					p := api.Conflict("still at it")
-					p.RetryAfter = time.Millisecond
-					return p
-				},
-			} {
-				if j%2 == 0 {
-					w.around(first(2, call, lose), nil)
-				} else {
-					w.around(nil, first(2, call, lose))
-				}
-				w.sell(1, 1000, 100)
-				o := f.buy(t, "user:5", fmt.Sprint("lost-", i, "-", j))
-				if o.Status != api.OrderConfirmed {
-					t.Fatalf("%s %d: order is %s", call, j, o.Status)
-				}
-				checkSold(t, w, o)
-			}
+	t.Parallel()
+	for _, call := range forwardCalls {
+		t.Run(call, func(t *testing.T) {
+			each(t, func(t *testing.T, db *sqldb.DB) { loseAnswers(t, db, call) })
+		})
+	}
+}
+
+func loseAnswers(t *testing.T, db *sqldb.DB, call string) {
+	w := newWorld()
+	f := start(t, db, w, withSettings(func(s *Settings) { s.StepTimeout = 200 * time.Millisecond }))
+	for i, lose := range []func(context.Context) error{
+		noAnswer, statusError(500), statusError(503), statusError(429), statusError(403),
+		func(ctx context.Context) error { <-ctx.Done(); return &api.Unreachable{Problem: api.Timeout("slow"), Cause: ctx.Err()} },
+		func(context.Context) error {
+			p := api.Conflict("still at it")
+			p.RetryAfter = time.Millisecond
+			return p
+		},
+	} {
+		if i%2 == 0 {
+			w.around(first(2, call, lose), nil)
+		} else {
+			w.around(nil, first(2, call, lose))
 		}
-	})
+		w.sell(1, 1000, 100)
+		o := f.buy(t, "user:5", fmt.Sprint("lost-", i))
+		if o.Status != api.OrderConfirmed {
+			t.Fatalf("%s %d: order is %s", call, i, o.Status)
+		}
+		checkSold(t, w, o)
+	}
 }
 
 // Beyond the deadline a checkout is turned back, and what was done without an answer is undone.
 func TestDeadline(t *testing.T) {
-	each(t, func(t *testing.T, db *sqldb.DB) {
-		for i, call := range forwardCalls {
-			for _, effect := range []bool{false, true} {
-				w := newWorld()
-				user := fmt.Sprintf("user:%d", i+1)
-				f := start(t, db, w, withSettings(func(s *Settings) { s.SagaDeadline = 300 * time.Millisecond }))
-				// The step has no answer until the deadline is over; on the way back the neighbour is there again.
-				until := time.Now().Add(time.Second)
-				lose := func(_ context.Context, called string) error {
-					if called == call && time.Now().Before(until) {
-						return away("a neighbour")
-					}
-					return nil
-				}
-				if effect {
-					w.around(nil, lose)
-				} else {
-					w.around(lose, nil)
-				}
-				cart := f.fill(t, user, api.ItemQuantity{ProductID: 1, Quantity: 2})
-				p := decode[api.Problem](t, f.want(t, http.StatusConflict, user, "POST", checkoutPath(cart), goodCheckout, "Idempotency-Key", fmt.Sprint("late", effect)))
-				o := f.orderIn(t, p.OrderID, api.OrderCancelled)
-				checkHistory(t, o)
-				if last := o.History[len(o.History)-1]; last.Reason != "TIMED_OUT" {
-					t.Errorf("%s: reason = %q, want TIMED_OUT", call, last.Reason)
-				}
-				if held, _ := w.moneyOf(o.OrderID); held != "" && holdsMoney(held) {
-					t.Errorf("%s, effect %v: payment is still %s", call, effect, held)
-				}
-				if onHand, reserved := w.stock(); onHand[1] != 100 || reserved[1] != 0 {
-					t.Errorf("%s, effect %v: %d on hand and %d reserved", call, effect, onHand[1], reserved[1])
-				}
-				for _, state := range w.shipmentsOf(o.OrderID) {
-					if state != api.ShipmentCancelled {
-						t.Errorf("%s, effect %v: shipment is %s", call, effect, state)
-					}
-				}
-				// A call that was under way all the time cannot reserve any more.
-				if _, err := w.Reserve(t.Context(), api.NewReservation{OrderID: o.OrderID, Items: []api.ItemQuantity{{ProductID: 1, Quantity: 2}}}); err == nil {
-					t.Errorf("%s: a late reservation went through", call)
-				}
-				f.stop()
-			}
+	t.Parallel()
+	for _, call := range forwardCalls {
+		for _, effect := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s took effect %v", call, effect), func(t *testing.T) {
+				each(t, func(t *testing.T, db *sqldb.DB) { exceedDeadline(t, db, call, effect) })
+			})
 		}
-	})
+	}
+}
+
+func exceedDeadline(t *testing.T, db *sqldb.DB, call string, effect bool) {
+	w := newWorld()
+	f := start(t, db, w, withSettings(func(s *Settings) { s.SagaDeadline = 300 * time.Millisecond }))
+	// The step has no answer until the deadline is over; on the way back the neighbour is there again.
+	until := time.Now().Add(time.Second)
+	lose := func(_ context.Context, called string) error {
+		if called == call && time.Now().Before(until) {
+			return away("a neighbour")
+		}
+		return nil
+	}
+	if effect {
+		w.around(nil, lose)
+	} else {
+		w.around(lose, nil)
+	}
+	cart := f.fill(t, "user:5", api.ItemQuantity{ProductID: 1, Quantity: 2})
+	p := decode[api.Problem](t, f.want(t, http.StatusConflict, "user:5", "POST", checkoutPath(cart), goodCheckout, "Idempotency-Key", "late"))
+	o := f.orderIn(t, p.OrderID, api.OrderCancelled)
+	checkHistory(t, o)
+	if last := o.History[len(o.History)-1]; last.Reason != "TIMED_OUT" {
+		t.Errorf("reason = %q, want TIMED_OUT", last.Reason)
+	}
+	if held, _ := w.moneyOf(o.OrderID); held != "" && holdsMoney(held) {
+		t.Errorf("payment is still %s", held)
+	}
+	if onHand, reserved := w.stock(); onHand[1] != 100 || reserved[1] != 0 {
+		t.Errorf("%d on hand and %d reserved, want 100 and 0", onHand[1], reserved[1])
+	}
+	for _, state := range w.shipmentsOf(o.OrderID) {
+		if state != api.ShipmentCancelled {
+			t.Errorf("shipment is %s, want CANCELLED", state)
+		}
+	}
+	// A call that was under way all the time cannot reserve any more.
+	if _, err := w.Reserve(t.Context(), api.NewReservation{OrderID: o.OrderID, Items: []api.ItemQuantity{{ProductID: 1, Quantity: 2}}}); err == nil {
+		t.Error("a late reservation went through")
+	}
 }
 
 // Several replicas drive the same sagas while neighbours fail at random: each order ends once.

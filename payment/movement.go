@@ -48,7 +48,7 @@ func (s *Service) authorize(w http.ResponseWriter, r *http.Request) error {
 	if err := api.Valid(reasons); err != nil {
 		return err
 	}
-	row := record{orderID: in.OrderID, userID: in.UserID, payed: flag(new(false)), status: text(new(statusOf(pending))), state: pending,
+	row := record{orderID: in.OrderID, userID: in.UserID, paid: flag(new(false)), status: text(new(statusOf(pending))), state: pending,
 		amount: amount, currency: in.Currency, provider: in.PaymentMethod.Provider}
 	return s.move(w, r, body, "order/"+in.OrderID.String(), operation{kind: KindAuthorize, amount: amount, token: in.PaymentMethod.Token},
 		func(ctx context.Context, tx *sqldb.Tx, op operation, now time.Time) (operation, error) {

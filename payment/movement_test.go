@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -322,7 +323,7 @@ func TestLostAnswers(t *testing.T) {
 	})
 }
 
-// interrupted is a provider that does something before it authorizes.
+// interrupted is a provider that does something before it is asked to authorize.
 type interrupted struct {
 	Provider
 	first func()
@@ -522,15 +523,15 @@ func TestStates(t *testing.T) {
 					t.Fatalf("%s → %s by %+v, want one of %q", was, p.state, refusal, legal[was])
 				}
 			}
-			if !(0 <= p.refunded && p.refunded <= p.refundReserved && p.refundReserved <= p.captured &&
-				p.captured <= p.captureReserved && p.captureReserved <= p.amount) {
+			inOrder := slices.IsSorted([]int64{0, p.refunded, p.refundReserved, p.captured, p.captureReserved, p.amount})
+			if !inOrder {
 				t.Fatalf("amounts do not hold: %+v", p)
 			}
 			if p.moving() != (len(open) > 0) {
 				t.Fatalf("moving = %v with %d operations under way", p.moving(), len(open))
 			}
-			if p.payed.Bool != (p.captured > p.refunded) {
-				t.Fatalf("isPayed = %v: %+v", p.payed.Bool, p)
+			if p.paid.Bool != (p.captured > p.refunded) {
+				t.Fatalf("isPayed = %v: %+v", p.paid.Bool, p)
 			}
 		}
 	})

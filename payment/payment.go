@@ -197,7 +197,7 @@ func Demo(ctx context.Context, db *sqldb.DB, now time.Time) error {
 	rows := make([]record, 4)
 	for i := range rows {
 		id := api.ID(i + 1)
-		rows[i] = record{id: id, orderID: id, userID: id, payed: sql.NullBool{Valid: true}, status: text(new(api.PaymentInProgress))}
+		rows[i] = record{id: id, orderID: id, userID: id, paid: sql.NullBool{Valid: true}, status: text(new(api.PaymentInProgress))}
 	}
 	if err := insertDemo(ctx, db, rows, now); err != nil {
 		return fmt.Errorf("demo payments: %w", err)

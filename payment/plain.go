@@ -92,7 +92,7 @@ func (s *Service) savePayment(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	row := record{id: in.PaymentID, payed: flag(in.IsPayed), status: text(in.PaymentStatus)}
+	row := record{id: in.PaymentID, paid: flag(in.IsPayed), status: text(in.PaymentStatus)}
 	if in.PaymentStatus != nil {
 		switch *in.PaymentStatus {
 		case api.PaymentNotStarted, api.PaymentInProgress, api.PaymentCompleted:

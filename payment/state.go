@@ -17,7 +17,7 @@ const pending = "PENDING"
 // 0 ≤ refunded ≤ refundReserved ≤ captured. A void reserves all of the amount.
 type record struct {
 	id, orderID, userID         api.ID
-	payed                       sql.NullBool
+	paid                        sql.NullBool
 	status                      sql.NullString
 	state                       string
 	amount                      int64
@@ -92,7 +92,7 @@ func (p record) settle(kind Kind, amount int64, reference string, refusal *Refus
 			p.state = api.PaymentPartiallyRefunded
 		}
 	}
-	p.payed = sql.NullBool{Bool: p.captured > p.refunded, Valid: true}
+	p.paid = sql.NullBool{Bool: p.captured > p.refunded, Valid: true}
 	p.status = sql.NullString{String: statusOf(p.state), Valid: true}
 	return p
 }
@@ -111,8 +111,8 @@ func statusOf(state string) string {
 // wire is the record as it travels. order stands in it as it is given.
 func (p record) wire(currency api.Currency, order api.Order) api.Payment {
 	payment := api.Payment{PaymentID: p.id, Order: &order}
-	if p.payed.Valid {
-		payment.IsPayed = &p.payed.Bool
+	if p.paid.Valid {
+		payment.IsPayed = &p.paid.Bool
 	}
 	if p.status.Valid {
 		payment.PaymentStatus = &p.status.String

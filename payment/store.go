@@ -17,7 +17,7 @@ const recordColumns = `payment_id, order_id, user_id, is_payed, payment_status, 
 
 func scanRecord(scan func(...any) error) (record, error) {
 	var p record
-	err := scan(&p.id, &p.orderID, &p.userID, &p.payed, &p.status, &p.state, &p.amount, &p.captureReserved,
+	err := scan(&p.id, &p.orderID, &p.userID, &p.paid, &p.status, &p.state, &p.amount, &p.captureReserved,
 		&p.captured, &p.refundReserved, &p.refunded, &p.currency, &p.provider, &p.providerReference, &p.failCode)
 	return p, err
 }
@@ -74,7 +74,7 @@ func insertRecord(ctx context.Context, tx *sqldb.Tx, p record, now time.Time) (a
 	id, err := tx.Insert(ctx, `INSERT INTO payments (order_id, user_id, is_payed, payment_status, state, amount, capture_reserved,
 		captured_amount, refund_reserved, refunded_amount, currency, provider, provider_reference, failure_code, created_at, updated_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		int64(p.orderID), int64(p.userID), p.payed, p.status, p.state, p.amount, p.captureReserved, p.captured, p.refundReserved,
+		int64(p.orderID), int64(p.userID), p.paid, p.status, p.state, p.amount, p.captureReserved, p.captured, p.refundReserved,
 		p.refunded, p.currency, p.provider, p.providerReference, p.failCode, sqldb.Instant(now), sqldb.Instant(now))
 	if err != nil {
 		return 0, fmt.Errorf("insert payment of order %d: %w", p.orderID, err)
@@ -99,7 +99,7 @@ func saveMoney(ctx context.Context, tx *sqldb.Tx, was, is record) error {
 	n, err := tx.Exec(ctx, `UPDATE payments SET state = ?, is_payed = ?, payment_status = ?, capture_reserved = ?, captured_amount = ?,
 		refund_reserved = ?, refunded_amount = ?, provider_reference = ?, failure_code = ?
 		WHERE payment_id = ? AND state = ? AND capture_reserved = ? AND captured_amount = ? AND refund_reserved = ? AND refunded_amount = ?`,
-		is.state, is.payed, is.status, is.captureReserved, is.captured, is.refundReserved, is.refunded, is.providerReference, is.failCode,
+		is.state, is.paid, is.status, is.captureReserved, is.captured, is.refundReserved, is.refunded, is.providerReference, is.failCode,
 		int64(was.id), was.state, was.captureReserved, was.captured, was.refundReserved, was.refunded)
 	if err == nil && n != 1 {
 		err = errors.New("it changed under the lock")
@@ -115,7 +115,7 @@ func updatePlain(ctx context.Context, tx *sqldb.Tx, p record, now time.Time) (bo
 	n, err := tx.Exec(ctx, `UPDATE payments SET is_payed = COALESCE(?, is_payed), payment_status = COALESCE(?, payment_status),
 		user_id = CASE WHEN ? IN (0, order_id) THEN user_id ELSE ? END, order_id = CASE WHEN ? = 0 THEN order_id ELSE ? END, updated_at = ?
 		WHERE payment_id = ? AND state = ''`,
-		p.payed, p.status, int64(p.orderID), int64(p.userID), int64(p.orderID), int64(p.orderID), sqldb.Instant(now), int64(p.id))
+		p.paid, p.status, int64(p.orderID), int64(p.userID), int64(p.orderID), int64(p.orderID), sqldb.Instant(now), int64(p.id))
 	if err != nil {
 		return false, fmt.Errorf("update payment %d: %w", p.id, err)
 	}
@@ -326,7 +326,7 @@ func insertDemo(ctx context.Context, db *sqldb.DB, rows []record, now time.Time)
 		for _, row := range rows {
 			_, err := tx.Exec(ctx, `INSERT INTO payments (`+recordColumns+`, created_at, updated_at)
 				VALUES (?, ?, ?, ?, ?, '', 0, 0, 0, 0, 0, '', '', '', '', ?, ?)`, int64(row.id), int64(row.orderID), int64(row.userID),
-				row.payed, row.status, sqldb.Instant(now), sqldb.Instant(now))
+				row.paid, row.status, sqldb.Instant(now), sqldb.Instant(now))
 			if err != nil {
 				return err
 			}

@@ -181,11 +181,8 @@ func FuzzWebhook(f *testing.F) {
 	f.Add("", []byte(`[]`))
 	b := &sandbox{secret: []byte("whsec")}
 	f.Fuzz(func(t *testing.T, header string, body []byte) {
-		if verify(b.secret, header, body, at) == nil && header != sign(b.secret, body, at) {
-			// Only the time and the case of the digits may differ in a signature that holds.
-			if !strings.HasPrefix(header, "t=") {
-				t.Errorf("verify(%q) = nil, want ErrSignature", header)
-			}
+		if verify(b.secret, header, body, at) == nil && verify([]byte("other"), header, body, at) == nil {
+			t.Errorf("verify(%q) holds under two secrets", header)
 		}
 		event, err := b.ParseWebhook(http.Header{signatureHeader: {sign(b.secret, body, at)}}, body, at)
 		if err == nil && (event.ID == "" || event.Key == "" || event.Kind == "") {

@@ -41,10 +41,9 @@ func (s *Service) listProducts(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	behind, behindArgs := page.Condition()
-	products, err := sqldb.All(ctx, s.db, s.scanProduct, "SELECT "+productColumns+productTables+where+behind+page.Tail(),
-		append(args, behindArgs...)...)
+	products, err := s.products(ctx, s.db, where+behind+page.Tail(), append(args, behindArgs...)...)
 	if err != nil {
-		return fmt.Errorf("list products: %w", err)
+		return err
 	}
 	total, err := countAll(ctx, s.db, page, len(products), "SELECT p.product_id FROM products p WHERE "+where, args)
 	if err != nil {
@@ -71,7 +70,7 @@ func (s *Service) getProduct(w http.ResponseWriter, r *http.Request) error {
 		return noProduct(id)
 	}
 	if err != nil {
-		return fmt.Errorf("read product %d: %w", id, err)
+		return err
 	}
 	web.SetETag(w, product.Version)
 	return web.JSON(w, http.StatusOK, product)
@@ -157,7 +156,7 @@ func (s *Service) createProduct(ctx context.Context, tx *sqldb.Tx, sent api.Prod
 	}
 	saved, err := s.productByID(ctx, tx, id, notDeleted)
 	if err != nil {
-		return saved, fmt.Errorf("read product %d: %w", id, err)
+		return saved, err
 	}
 	return saved, journal.Append(ctx, tx, "product", id, "CREATED", saved, now)
 }
@@ -170,7 +169,7 @@ func (s *Service) changeProduct(ctx context.Context, tx *sqldb.Tx, r *http.Reque
 	}
 	product, err := s.productByID(ctx, tx, id, notDeleted)
 	if err != nil {
-		return product, fmt.Errorf("read product %d: %w", id, err)
+		return product, err
 	}
 	if err := checkMatch(r, product); err != nil {
 		return product, err
@@ -193,7 +192,7 @@ func (s *Service) changeProduct(ctx context.Context, tx *sqldb.Tx, r *http.Reque
 	}
 	saved, err := s.productByID(ctx, tx, id, notDeleted)
 	if err != nil {
-		return saved, fmt.Errorf("read product %d: %w", id, err)
+		return saved, err
 	}
 	return saved, journal.Append(ctx, tx, "product", id, "UPDATED", saved, now)
 }
@@ -237,7 +236,7 @@ func (s *Service) deleteProduct(w http.ResponseWriter, r *http.Request) error {
 		}
 		product, err := s.productByID(ctx, tx, id, notDeleted)
 		if err != nil {
-			return fmt.Errorf("read product %d: %w", id, err)
+			return err
 		}
 		if err := checkMatch(r, product); err != nil {
 			return err

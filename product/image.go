@@ -26,7 +26,7 @@ func (s *Service) productImage(w http.ResponseWriter, r *http.Request) error {
 		return noProduct(id)
 	}
 	if err != nil {
-		return fmt.Errorf("read product %d: %w", id, err)
+		return err
 	}
 	h := w.Header()
 	h.Set("Content-Type", "image/svg+xml")

@@ -7,8 +7,8 @@
 // moves between its states once, whoever asks how often. Products and categories are hidden, never
 // deleted: orders and the ledger still refer to them.
 //
-// The tables are categories, products, product_terms (the words that search finds), stock_movements,
-// reservations and reservation_items. The service calls nobody.
+// The tables are categories, category_tree (a row to lock the tree by), products, product_terms (the words
+// that search finds), stock_movements, reservations and reservation_items. The service calls nobody.
 package product
 
 import (

@@ -3,20 +3,20 @@ package product
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"tienda/api"
 	"tienda/sqldb"
 )
 
-// What a query of products selects and from where. The category comes along, so that a page of
-// products is one query.
+// What a query of products selects, and which of them it may see.
 const (
 	productColumns = `p.product_id, p.title, p.image_url, p.sku, p.description, p.price, p.currency, p.on_hand - p.reserved,
-		p.published, p.version, p.created_at, p.updated_at, c.category_id, c.title, c.image_url`
-	productTables = ` FROM products p LEFT JOIN categories c ON c.category_id = p.category_id AND c.deleted_at IS NULL WHERE `
-	notDeleted    = `p.deleted_at IS NULL`
-	onSale        = `p.deleted_at IS NULL AND p.published = TRUE`
+		p.published, p.version, p.created_at, p.updated_at, p.category_id`
+	notDeleted = `p.deleted_at IS NULL`
+	onSale     = `p.deleted_at IS NULL AND p.published = TRUE`
 )
 
 func (s *Service) scanProduct(scan func(...any) error) (api.Product, error) {
@@ -26,12 +26,10 @@ func (s *Service) scanProduct(scan func(...any) error) (api.Product, error) {
 		available            api.Int
 		published            bool
 		createdAt, updatedAt sqldb.Instant
-		categoryID           *api.ID
-		category             api.Category
+		category             *api.ID
 	)
 	err := scan(&product.ProductID, &product.ProductTitle, &product.ImageURL, &product.SKU, &product.Description, &price,
-		&product.Currency, &available, &published, &product.Version, &createdAt, &updatedAt,
-		&categoryID, &category.CategoryTitle, &category.ImageURL)
+		&product.Currency, &available, &published, &product.Version, &createdAt, &updatedAt, &category)
 	if err != nil {
 		return product, err
 	}
@@ -40,16 +38,52 @@ func (s *Service) scanProduct(scan func(...any) error) (api.Product, error) {
 	if price != nil {
 		product.PriceUnit = new(s.currency.Amount(*price))
 	}
-	if categoryID != nil {
-		category.CategoryID = *categoryID
-		product.Category = &category
+	if category != nil {
+		product.Category = &api.Category{CategoryID: *category}
 	}
 	return product, nil
 }
 
-// productByID reads a product for which visible holds.
+// products reads the products that a WHERE clause, and what stands behind it, selects. Their categories
+// come in a second query: MySQL gives up the order of an index for a join, and reads the whole table.
+func (s *Service) products(ctx context.Context, q sqldb.Querier, where string, args ...any) ([]api.Product, error) {
+	products, err := sqldb.All(ctx, q, s.scanProduct, "SELECT "+productColumns+" FROM products p WHERE "+where, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read products: %w", err)
+	}
+	of := map[api.ID][]*api.Category{}
+	for _, product := range products {
+		if c := product.Category; c != nil {
+			of[c.CategoryID] = append(of[c.CategoryID], c)
+		}
+	}
+	if len(of) == 0 {
+		return products, nil
+	}
+	ids := slices.Sorted(maps.Keys(of))
+	categories, err := sqldb.All(ctx, q, scanCategory, "SELECT "+categoryColumns+categoryTables+" AND "+anyOf("c.category_id", len(ids)), sqldb.Args(ids)...)
+	if err != nil {
+		return nil, fmt.Errorf("read the categories of products: %w", err)
+	}
+	for _, category := range categories {
+		category.Parent = nil
+		for _, nested := range of[category.CategoryID] {
+			*nested = category
+		}
+	}
+	return products, nil
+}
+
+// productByID reads a product for which visible holds; without one it is [sqldb.ErrNotFound].
 func (s *Service) productByID(ctx context.Context, q sqldb.Querier, id api.ID, visible string) (api.Product, error) {
-	return s.scanProduct(q.QueryRow(ctx, "SELECT "+productColumns+productTables+visible+" AND p.product_id = ?", id).Scan)
+	products, err := s.products(ctx, q, visible+" AND p.product_id = ?", id)
+	if err != nil {
+		return api.Product{}, err
+	}
+	if len(products) == 0 {
+		return api.Product{}, fmt.Errorf("product %d: %w", id, sqldb.ErrNotFound)
+	}
+	return products[0], nil
 }
 
 // minorPrice is the price as it is stored; nil for none. It has been validated.

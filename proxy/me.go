@@ -73,14 +73,19 @@ func orderIDs(orders []api.Order) []api.ID {
 	return ids
 }
 
-// addPayments shows on each order its last payment.
+// addPayments shows on each order its last payment. A plain one has no state but a status.
 func addPayments(orders []api.Order, payments []api.Payment) {
 	slices.SortFunc(payments, func(a, b api.Payment) int { return cmp.Compare(a.PaymentID, b.PaymentID) })
 	last := map[api.ID]*api.OrderPayment{}
 	for _, payment := range payments {
-		if payment.Order != nil {
-			last[payment.Order.OrderID] = &api.OrderPayment{PaymentID: payment.PaymentID, State: payment.State}
+		if payment.Order == nil {
+			continue
 		}
+		state := payment.State
+		if state == "" && payment.PaymentStatus != nil {
+			state = *payment.PaymentStatus
+		}
+		last[payment.Order.OrderID] = &api.OrderPayment{PaymentID: payment.PaymentID, State: state}
 	}
 	for i := range orders {
 		if payment := last[orders[i].OrderID]; payment != nil {

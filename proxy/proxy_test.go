@@ -400,7 +400,7 @@ func commerce() map[string]http.Handler {
 	return map[string]http.Handler{
 		"order-service": orders,
 		"payment-service": list("payments", `{"paymentId":3,"order":{"orderId":7},"state":"CAPTURED"}`, `{"paymentId":2,"order":{"orderId":7},"state":"DECLINED"}`,
-			`{"paymentId":4,"order":{"orderId":99},"state":"CAPTURED"}`),
+			`{"paymentId":4,"order":{"orderId":99},"state":"CAPTURED"}`, `{"paymentId":5,"order":{"orderId":8},"paymentStatus":"IN_PROGRESS"}`),
 		"shipping-service":  list("shipments", `{"shipmentId":1,"orderId":7,"state":"IN_TRANSIT","trackingNumber":"T1"}`),
 		"favourite-service": list("favourites", `{"userId":5,"productId":1}`, `{"userId":6,"productId":1}`),
 	}
@@ -439,6 +439,9 @@ func TestMyOrders(t *testing.T) {
 	order := list.Collection[0]
 	if diff := cmp.Diff(&api.OrderPayment{PaymentID: 3, State: "CAPTURED"}, order.Payment); diff != "" {
 		t.Errorf("payment of order 7 (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(&api.OrderPayment{PaymentID: 5, State: "IN_PROGRESS"}, list.Collection[1].Payment); diff != "" {
+		t.Errorf("payment of order 8 (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(&api.OrderShipment{ShipmentID: 1, State: "IN_TRANSIT", TrackingNumber: "T1"}, order.Shipment); diff != "" {
 		t.Errorf("shipment of order 7 (-want +got):\n%s", diff)

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 
@@ -21,12 +22,13 @@ import (
 
 // place are the flags that up and run share: where data and ports are.
 type place struct {
-	Data       string        `help:"Folder of databases, keys and logs." default:"./data" placeholder:"DIR"`
-	PortOffset int           `help:"Number added to every port." default:"0" placeholder:"N"`
-	Profile    []string      `help:"Configuration profiles, such as origin or production." env:"SPRING_PROFILES_ACTIVE" placeholder:"NAME"`
-	Listen     string        `help:"Address to listen on; 0.0.0.0 for all." default:"127.0.0.1" env:"SERVER_ADDRESS" placeholder:"ADDR"`
-	Drain      time.Duration `help:"How long to go on serving after saying goodbye to the registry." default:"0s"`
-	Set        []string      `help:"A setting that wins over all others, such as tienda.tax.rate=0.19." placeholder:"KEY=VALUE" sep:"none"`
+	Data       string         `help:"Folder of databases, keys and logs." default:"./data" placeholder:"DIR"`
+	PortOffset int            `help:"Number added to every port." default:"0" placeholder:"N"`
+	Profile    []string       `help:"Configuration profiles, such as origin or production." env:"SPRING_PROFILES_ACTIVE" placeholder:"NAME"`
+	Listen     string         `help:"Address to listen on; 0.0.0.0 for all." default:"127.0.0.1" env:"SERVER_ADDRESS" placeholder:"ADDR"`
+	Drain      time.Duration  `help:"How long to go on serving after saying goodbye to the registry." default:"0s"`
+	ports      map[string]int // of components, instead of the table's; for tests, whose ports the kernel picks
+	Set        []string       `help:"A setting that wins over all others, such as tienda.tax.rate=0.19." placeholder:"KEY=VALUE" sep:"none"`
 }
 
 type upCommand struct {
@@ -96,7 +98,7 @@ func (c *upCommand) Run(ctx context.Context, term terminal, environ environment)
 // the environment: the shop of one process is complete in itself.
 func (c *upCommand) connect(opts *kit.Options, environ environment) {
 	local := func(name string) string {
-		return "http://" + net.JoinHostPort(c.reachable(), strconv.Itoa(rowOf(name).Port+c.PortOffset))
+		return "http://" + net.JoinHostPort(c.reachable(), strconv.Itoa(c.port(name)))
 	}
 	opts.Flags["spring.config.import"] = "optional:configserver:" + local("cloud-config")
 	opts.Flags["eureka.client.service-url.defaultZone"] = local("service-discovery") + "/eureka"
@@ -106,6 +108,14 @@ func (c *upCommand) connect(opts *kit.Options, environ environment) {
 			opts.Overrides[service]["spring.datasource.url"] = schemaOf(url, service)
 		}
 	}
+}
+
+// port is where a component listens.
+func (p *place) port(name string) int {
+	if port, ok := p.ports[name]; ok {
+		return port
+	}
+	return rowOf(name).Port + p.PortOffset
 }
 
 // reachable is the address under which this process reaches itself.
@@ -122,7 +132,7 @@ func (c *upCommand) welcome(term terminal, elapsed time.Duration) {
 		if host == "127.0.0.1" || c.reachable() != c.Listen {
 			host = "localhost"
 		}
-		return "http://" + net.JoinHostPort(host, strconv.Itoa(rowOf(name).Port+c.PortOffset)) + path
+		return "http://" + net.JoinHostPort(host, strconv.Itoa(c.port(name))) + path
 	}
 	fmt.Fprintf(term.out, "\ntienda is open, after %s.\n\n", elapsed.Round(10*time.Millisecond))
 	table := tabwriter.NewWriter(term.out, 0, 0, 2, ' ', 0)
@@ -170,7 +180,7 @@ func (c *runCommand) Run(ctx context.Context, term terminal, environ environment
 // options are the settings that flags stand for.
 func (p *place) options(environ environment, rows []kit.Service) (kit.Options, error) {
 	opts := kit.Options{
-		Listen: p.Listen, PortOffset: p.PortOffset, Profiles: p.Profile, Environ: environ, Files: config.Files,
+		Listen: p.Listen, PortOffset: p.PortOffset, Ports: p.ports, Profiles: p.Profile, Environ: environ, Files: config.Files,
 		Known: knownSettings(), Drain: p.Drain, Flags: map[string]string{}, Overrides: map[string]map[string]string{},
 	}
 	if opts.Listen == "0.0.0.0" || opts.Listen == "::" {
@@ -261,7 +271,33 @@ func (p *place) openLog(term terminal) (upLog, io.Closer, error) {
 	level := new(slog.LevelVar)
 	toFile := slog.NewJSONHandler(file, &slog.HandlerOptions{Level: level})
 	toTerminal := slog.NewTextHandler(term.err, &slog.HandlerOptions{Level: slog.LevelWarn})
-	return upLog{kit.NewLogger(slog.NewMultiHandler(toFile, toTerminal)), level}, file, nil
+	return upLog{kit.NewLogger(slog.NewMultiHandler(toFile, onceEach{toTerminal, new(sync.Map)})), level}, file, nil
+}
+
+// onceEach shows a warning that many components give only once: the log file has all of them.
+type onceEach struct {
+	slog.Handler
+	shown *sync.Map
+}
+
+// Handle implements slog.Handler.
+func (h onceEach) Handle(ctx context.Context, record slog.Record) error {
+	if record.Level < slog.LevelError {
+		if _, again := h.shown.LoadOrStore(record.Message, true); again {
+			return nil
+		}
+	}
+	return h.Handler.Handle(ctx, record)
+}
+
+// WithAttrs implements slog.Handler.
+func (h onceEach) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return onceEach{h.Handler.WithAttrs(attrs), h.shown}
+}
+
+// WithGroup implements slog.Handler.
+func (h onceEach) WithGroup(name string) slog.Handler {
+	return onceEach{h.Handler.WithGroup(name), h.shown}
 }
 
 // schemaOf gives a service its own schema on a MySQL server that several share: the schema of the
