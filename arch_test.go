@@ -36,7 +36,7 @@ var rules = map[string]rule{
 	"sqldb/sqldbtest": {[]string{"sqldb"}, "tests get databases here"},
 	"journal":         {[]string{"api", "auth", "sqldb", "web"}, "the one thing that needs both web and sqldb"},
 	"kit":             {[]string{"eureka", "cloudconfig", "zipkin", "web", "sqldb"}, "the kit runs services and does not know them"},
-	"config":          {nil, "only files"},
+	"config":          {[]string{"cloudconfig"}, "only files, which a test reads as the server does"},
 	"user":            service,
 	"product":         service,
 	"order":           service,

@@ -331,10 +331,10 @@ func yamlInteger(s string) any {
 func yamlFloating(s string) any {
 	sign, digits := cutSign(s)
 	f := 0.0
-	switch {
-	case digits == ".inf":
+	switch digits {
+	case ".inf":
 		f = math.Inf(1)
-	case digits == ".nan":
+	case ".nan":
 		f = math.NaN()
 	default:
 		for part := range strings.SplitSeq(digits, ":") {

@@ -148,7 +148,7 @@ func (g *Gateway) roundTrip(out *http.Request) (*http.Response, error) {
 			response = nil
 		}
 		var err error
-		if response, err = g.try(ctx, out, x, body); err != nil {
+		if response, err = g.try(ctx, out, x, body); err != nil { //nolint:bodyclose // discard, or the reader of the answer, closes
 			return 0, err
 		}
 		return response.StatusCode, nil

@@ -234,7 +234,7 @@ func Once(w http.ResponseWriter, r *http.Request, db *sqldb.DB, body []byte, now
 		return err
 	}
 	if stored != nil {
-		return Replay(w, r, *stored)
+		return Replay(w, *stored)
 	}
 	return Write(w, answer)
 }
@@ -249,7 +249,7 @@ func Write(w http.ResponseWriter, answer Answer) error {
 
 // Replay answers with a stored answer and the header Idempotency-Replayed. Without a final answer it is
 // a 409 that asks to come back.
-func Replay(w http.ResponseWriter, r *http.Request, stored Stored) error {
+func Replay(w http.ResponseWriter, stored Stored) error {
 	if stored.Status == 0 {
 		return Busy()
 	}

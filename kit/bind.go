@@ -249,7 +249,7 @@ const maxList = 100_000
 
 // durationHook reads durations: "15m" as Go and Spring write them, and a bare number as Spring's
 // milliseconds.
-func durationHook(from, to reflect.Type, value any) (any, error) {
+func durationHook(_, to reflect.Type, value any) (any, error) {
 	if to != reflect.TypeFor[time.Duration]() {
 		return value, nil
 	}

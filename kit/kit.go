@@ -192,12 +192,12 @@ func start(ctx context.Context, opts Options, service Service, fail context.Canc
 	} else if common.Server.Port != 0 && opts.PortOffset == 0 {
 		port = common.Server.Port
 	}
-	listener, err := net.Listen("tcp", net.JoinHostPort(opts.Listen, strconv.Itoa(port)))
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(opts.Listen, strconv.Itoa(port)))
 	if err != nil {
 		return m, listenError(opts.Listen, port, err)
 	}
 	m.listener = listener
-	m.address = advertised(opts, listener.Addr().(*net.TCPAddr))
+	m.address = advertised(ctx, opts, listener.Addr().(*net.TCPAddr))
 	m.metrics = prometheus.NewRegistry()
 	if err := m.openTracing(ctx, common); err != nil {
 		return m, err
@@ -239,25 +239,26 @@ func hostWords(listen string) string {
 }
 
 // advertised is the address under which neighbours reach a listener.
-func advertised(opts Options, address *net.TCPAddr) string {
+func advertised(ctx context.Context, opts Options, address *net.TCPAddr) string {
 	host := opts.Advertise
 	if host == "" && !address.IP.IsUnspecified() {
 		host = address.IP.String()
 	}
 	if host == "" {
-		host = outboundIP()
+		host = outboundIP(ctx)
 	}
 	return net.JoinHostPort(host, strconv.Itoa(address.Port))
 }
 
 // outboundIP is the address that packets of this machine carry; none is sent to find out.
-func outboundIP() string {
-	conn, err := net.Dial("udp", "192.0.2.1:9")
+func outboundIP(ctx context.Context) string {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "udp", "192.0.2.1:9")
 	if err != nil {
 		return "127.0.0.1"
 	}
-	defer conn.Close()
-	return conn.LocalAddr().(*net.UDPAddr).IP.String()
+	ip := conn.LocalAddr().(*net.UDPAddr).IP.String()
+	_ = conn.Close() // nothing was sent
+	return ip
 }
 
 // commonSettings are those that every service reads.

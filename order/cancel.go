@@ -12,6 +12,7 @@ import (
 	"tienda/web"
 )
 
+// cancel answers 200 when the order is cancelled, and 202 while its saga still goes back.
 func (s *Service) cancel(w http.ResponseWriter, r *http.Request) error {
 	id, err := web.PathID(r, "orderId")
 	if err != nil {
@@ -37,13 +38,15 @@ func (s *Service) cancel(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, p := r.Context(), s.readPreference(r)
 	var stored *journal.Stored
+	going := false
 	err = s.db.Tx(ctx, func(tx *sqldb.Tx) error {
 		now := s.now()
 		var err error
 		if stored, err = request.Claim(ctx, tx, id, now.Add(p.wait+busyMargin), now); err != nil || stored != nil {
 			return err
 		}
-		return s.askToCancel(ctx, tx, id, in.Reason, now)
+		going, err = s.askToCancel(ctx, tx, id, in.Reason, now)
+		return err
 	})
 	if err != nil {
 		return err
@@ -51,24 +54,27 @@ func (s *Service) cancel(w http.ResponseWriter, r *http.Request) error {
 	if stored != nil {
 		return s.replay(w, r, *stored, s.cancelAnswer)
 	}
+	if !going {
+		p.wait = 0
+	}
 	return s.respond(w, r, request, id, p, s.cancelAnswer)
 }
 
-// askToCancel sets the order's saga on the way back. An order that is cancelled already, or being so,
-// is left to it; one that has gone too far is a 409.
-func (s *Service) askToCancel(ctx context.Context, tx *sqldb.Tx, id api.ID, reason string, now time.Time) error {
+// askToCancel sets the order's saga on the way back; going is false when there is nothing to wait for. An
+// order that is cancelled already, or being so, is left to it; one that has gone too far is a 409.
+func (s *Service) askToCancel(ctx context.Context, tx *sqldb.Tx, id api.ID, reason string, now time.Time) (going bool, err error) {
 	o, err := lockOrder(ctx, tx, auth.CallerOf(ctx), id)
 	if err != nil {
-		return err
+		return false, err
 	}
 	switch o.status {
 	case api.OrderCancelled:
-		return nil
+		return false, nil
 	case api.OrderPending, api.OrderConfirmed:
 		_, err = askBack(ctx, tx, id, stepCancelShipment, api.OrderCancelled, reason, auth.CallerOf(ctx).String(), now)
-		return err
+		return true, err
 	}
-	return tooLate(o)
+	return false, tooLate(o)
 }
 
 // tooLate is the answer for an order that can no longer be cancelled.

@@ -285,7 +285,7 @@ func (s *Service) place(ctx context.Context, request journal.Request, c cart, d 
 			return err
 		}
 		id = o.id
-		g := saga{orderID: o.id, step: stepReserve, nextAt: now, deadline: now.Add(s.settings.SagaDeadline),
+		g := saga{orderID: o.id, step: stepReserve, traceParent: traceOf(ctx), nextAt: now, deadline: now.Add(s.settings.SagaDeadline),
 			provider: d.method.Provider, token: d.method.Token, request: string(name)}
 		if err := insertSaga(ctx, tx, g); err != nil {
 			return err
@@ -340,7 +340,7 @@ func (s *Service) replayCheckout(w http.ResponseWriter, r *http.Request, stored 
 // answered 202, with how things are now.
 func (s *Service) replay(w http.ResponseWriter, r *http.Request, stored journal.Stored, answer answerOf) error {
 	if stored.Status != 0 || stored.Busy {
-		return journal.Replay(w, r, stored)
+		return journal.Replay(w, stored)
 	}
 	g, err := s.loadSaga(r.Context(), s.db, stored.Subject)
 	if err != nil {
@@ -467,8 +467,11 @@ func parseTaxRate(text string) (taxRate, error) {
 	if text == "" {
 		return 0, nil
 	}
-	rate, ok := new(big.Rat).SetString(text)
-	if !ok || strings.ContainsAny(text, "/eEpP_xX") {
+	rate, ok := new(big.Rat), strings.Trim(text, "-.0123456789") == "" && len(text) < 20
+	if ok {
+		_, ok = rate.SetString(text)
+	}
+	if !ok {
 		return 0, fmt.Errorf("%q is not a decimal such as 0.19", text)
 	}
 	rate.Mul(rate, new(big.Rat).SetInt64(millionths))

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/propagation"
+
 	"tienda/api"
 	"tienda/auth"
 	"tienda/sqldb"
@@ -134,6 +136,9 @@ func (s *Service) work(ctx context.Context) {
 func (s *Service) drive(ctx context.Context, id api.ID) {
 	work := context.WithoutCancel(ctx)
 	g, err := s.claim(work, id)
+	if err == nil {
+		work = g.trace(work)
+	}
 	for err == nil && g.step != stepDone {
 		if ctx.Err() != nil {
 			err = s.leave(work, g)
@@ -173,6 +178,21 @@ func (s *Service) claim(ctx context.Context, id api.ID) (*saga, error) {
 	return &g, nil
 }
 
+// traceHeader is the name under which W3C Trace Context carries a trace.
+const traceHeader = "traceparent"
+
+// traceOf is the trace at hand, for the saga to go on with in whatever process drives it.
+func traceOf(ctx context.Context) string {
+	carrier := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, carrier)
+	return carrier[traceHeader]
+}
+
+// trace puts the steps of the saga into the trace of its checkout.
+func (g *saga) trace(ctx context.Context) context.Context {
+	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{traceHeader: g.traceParent})
+}
+
 // loadSaga reads a saga with its order and lines.
 func (s *Service) loadSaga(ctx context.Context, q sqldb.Querier, id api.ID) (saga, error) {
 	g, err := sagaByID(ctx, q, id)
@@ -192,8 +212,8 @@ func (s *Service) loadSaga(ctx context.Context, q sqldb.Querier, id api.ID) (sag
 func (s *Service) advance(ctx context.Context, g *saga) error {
 	if g.step.forward() && (g.goal != "" || s.now().After(g.deadline)) {
 		begun := g.attempts > 1 // this driver has not called yet
-		return s.holding(ctx, g, func(ctx context.Context, tx *sqldb.Tx, g *saga) error {
-			return s.turnBack(ctx, tx, g, g.step.undo(begun), timedOut(g.orderID))
+		return s.holding(ctx, g, func(ctx context.Context, _ *sqldb.Tx, g *saga) error {
+			return s.turnBack(ctx, g, g.step.undo(begun), timedOut(g.orderID))
 		})
 	}
 	taken := g.step
@@ -236,16 +256,17 @@ func refused(err error) bool {
 func (s *Service) holding(ctx context.Context, g *saga, change func(ctx context.Context, tx *sqldb.Tx, g *saga) error) error {
 	var fresh saga
 	err := s.db.Tx(ctx, func(tx *sqldb.Tx) error {
-		if _, err := lockOrder(ctx, tx, everyone(), g.orderID); err != nil {
+		o, err := lockOrder(ctx, tx, everyone(), g.orderID)
+		if err != nil {
 			return err
 		}
 		if err := renewLease(ctx, tx, g, s.now().Add(s.lease())); err != nil {
 			return err
 		}
-		var err error
-		if fresh, err = s.loadSaga(ctx, tx, g.orderID); err != nil {
+		if fresh, err = sagaByID(ctx, tx, g.orderID); err != nil {
 			return err
 		}
+		fresh.order, fresh.lines = o, g.lines // lines never change
 		if err := change(ctx, tx, &fresh); err != nil {
 			return err
 		}
@@ -270,7 +291,7 @@ func (s *Service) succeed(ctx context.Context, tx *sqldb.Tx, g *saga, effect fun
 		g.token = ""
 	}
 	if g.step.forward() && g.goal != "" {
-		return s.turnBack(ctx, tx, g, g.step.undo(true), nil)
+		return s.turnBack(ctx, g, g.step.undo(true), nil)
 	}
 	if next := g.step.next(g.goal); next != stepDone {
 		g.begin(next, s.now())
@@ -289,7 +310,7 @@ func (g *saga) begin(next step, now time.Time) {
 
 // turnBack begins the way back at a step. why is what the checkout answers; nil when somebody else
 // has set goal and reason already.
-func (s *Service) turnBack(ctx context.Context, tx *sqldb.Tx, g *saga, at step, why *failure) error {
+func (s *Service) turnBack(ctx context.Context, g *saga, at step, why *failure) error {
 	if g.goal == "" && why != nil {
 		g.goal, g.reason, g.actor = api.OrderCancelled, why.reason, auth.CallerOf(ctx).String()
 		problem, err := json.Marshal(why.problem)
@@ -308,11 +329,11 @@ func (s *Service) refusal(ctx context.Context, g *saga, err error) error {
 	switch {
 	case g.step.forward():
 		why := whyRefused(g, err)
-		return s.holding(ctx, g, func(ctx context.Context, tx *sqldb.Tx, g *saga) error {
+		return s.holding(ctx, g, func(ctx context.Context, _ *sqldb.Tx, g *saga) error {
 			if g.step == stepAuthorize {
 				g.token = ""
 			}
-			return s.turnBack(ctx, tx, g, g.step.undo(false), why)
+			return s.turnBack(ctx, g, g.step.undo(false), why)
 		})
 	case g.step == stepCancelShipment && api.IsStatus(err, http.StatusConflict):
 		return s.holding(ctx, g, func(ctx context.Context, tx *sqldb.Tx, g *saga) error {

@@ -168,7 +168,10 @@ func loseAnswers(t *testing.T, db *sqldb.DB, call string) {
 	f := start(t, db, w, withSettings(func(s *Settings) { s.StepTimeout = 200 * time.Millisecond }))
 	for i, lose := range []func(context.Context) error{
 		noAnswer, statusError(500), statusError(503), statusError(429), statusError(403),
-		func(ctx context.Context) error { <-ctx.Done(); return &api.Unreachable{Problem: api.Timeout("slow"), Cause: ctx.Err()} },
+		func(ctx context.Context) error {
+			<-ctx.Done()
+			return &api.Unreachable{Problem: api.Timeout("slow"), Cause: ctx.Err()}
+		},
 		func(context.Context) error {
 			p := api.Conflict("still at it")
 			p.RetryAfter = time.Millisecond

@@ -23,20 +23,21 @@ type saga struct {
 	problem            string // what the checkout answers when it failed, as JSON
 	provider, token    string // the token only until the money is authorised
 	request            string // the checkout's Idempotency-Key, see journal.Request
+	traceParent        string // the trace of the checkout, as the header of that name (W3C Trace Context)
 
 	order record
 	lines []line
 }
 
 const sagaColumns = `order_id, step, attempts, refusals, next_at, lease_owner, lease_until, deadline, goal, reason, actor, problem,
-	payment_provider, payment_token, checkout_request`
+	payment_provider, payment_token, checkout_request, trace_parent`
 
 func sagaByID(ctx context.Context, q sqldb.Querier, id api.ID) (saga, error) {
 	var g saga
 	var next, lease, deadline sqldb.Instant
 	err := q.QueryRow(ctx, `SELECT `+sagaColumns+` FROM sagas WHERE order_id = ?`, int64(id)).
 		Scan(&g.orderID, &g.step, &g.attempts, &g.refusals, &next, &g.leaseOwner, &lease, &deadline, &g.goal, &g.reason, &g.actor, &g.problem,
-			&g.provider, &g.token, &g.request)
+			&g.provider, &g.token, &g.request, &g.traceParent)
 	if err != nil {
 		return g, fmt.Errorf("read saga of order %d: %w", id, err)
 	}
@@ -45,8 +46,8 @@ func sagaByID(ctx context.Context, q sqldb.Querier, id api.ID) (saga, error) {
 }
 
 func insertSaga(ctx context.Context, tx *sqldb.Tx, g saga) error {
-	_, err := tx.Exec(ctx, `INSERT INTO sagas (`+sagaColumns+`) VALUES (?, ?, 0, 0, ?, '', ?, ?, '', '', '', '', ?, ?, ?)`,
-		int64(g.orderID), string(g.step), sqldb.Instant(g.nextAt), instantOrZero(g.leaseUntil), sqldb.Instant(g.deadline), g.provider, g.token, g.request)
+	_, err := tx.Exec(ctx, `INSERT INTO sagas (`+sagaColumns+`) VALUES (?, ?, 0, 0, ?, '', ?, ?, '', '', '', '', ?, ?, ?, ?)`,
+		int64(g.orderID), string(g.step), sqldb.Instant(g.nextAt), instantOrZero(g.leaseUntil), sqldb.Instant(g.deadline), g.provider, g.token, g.request, g.traceParent)
 	if err != nil {
 		return fmt.Errorf("insert saga of order %d: %w", g.orderID, err)
 	}

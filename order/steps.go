@@ -147,7 +147,7 @@ func (s *Service) cancelShipment(ctx context.Context, g *saga) (func(*record), e
 		shipment, err = s.shipping.CancelShipment(ctx, g.key("cancel-shipment"), id, "order "+g.orderID.String()+" is cancelled")
 		return err
 	})
-	return func(o *record) { o.shipment = api.OrderShipment{ShipmentID: id, State: shipment.State} }, err
+	return func(o *record) { o.shipment.ShipmentID, o.shipment.State = id, shipment.State }, err
 }
 
 // giveBack voids or refunds the payment. Which of the two is possible depends on whether a capture

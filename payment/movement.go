@@ -183,9 +183,9 @@ func (s *Service) move(w http.ResponseWriter, r *http.Request, body []byte, subj
 	case refused != nil:
 		return refused
 	case stored != nil && stored.Status != 0:
-		return journal.Replay(w, r, *stored)
+		return journal.Replay(w, *stored)
 	case op.status != 0:
-		return journal.Replay(w, r, op.stored())
+		return journal.Replay(w, op.stored())
 	case first:
 		op, err = s.drive(ctx, op)
 	default:

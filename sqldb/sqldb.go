@@ -78,7 +78,7 @@ func connect(ctx context.Context, config Config) (*DB, error) {
 	if path, ok := strings.CutPrefix(config.URL, "sqlite:"); ok {
 		return db, db.openSQLite(ctx, path)
 	}
-	dsn, err := mysqlConfig(config)
+	dsn, err := mysqlConfig(ctx, config)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +123,7 @@ func (db *DB) openSQLite(ctx context.Context, path string) error {
 }
 
 // mysqlConfig turns the ways people write a MySQL data source into the driver's own form.
-func mysqlConfig(config Config) (*mysql.Config, error) {
+func mysqlConfig(ctx context.Context, config Config) (*mysql.Config, error) {
 	text := strings.TrimPrefix(config.URL, "jdbc:")
 	u, err := url.Parse(text)
 	if err != nil || (u.Scheme != "mysql" && u.Scheme != "mariadb") || u.Host == "" {
@@ -145,7 +145,7 @@ func mysqlConfig(config Config) (*mysql.Config, error) {
 		c.User, c.Passwd = query.Get("user"), query.Get("password")
 	}
 	if query.Get("createDatabaseIfNotExist") == "true" {
-		if err := createSchema(c); err != nil {
+		if err := createSchema(ctx, c); err != nil {
 			return nil, err
 		}
 	}
@@ -185,7 +185,7 @@ func (c readCommitted) Connect(ctx context.Context) (driver.Conn, error) {
 }
 
 // createSchema makes the schema that c names, as JDBC's createDatabaseIfNotExist=true asks for.
-func createSchema(c *mysql.Config) error {
+func createSchema(ctx context.Context, c *mysql.Config) error {
 	server := c.Clone()
 	server.DBName = ""
 	connector, err := mysql.NewConnector(server)
@@ -194,7 +194,7 @@ func createSchema(c *mysql.Config) error {
 	}
 	db := sql.OpenDB(connector)
 	name := strings.ReplaceAll(c.DBName, "`", "``")
-	_, err = db.Exec("CREATE DATABASE IF NOT EXISTS `" + name + "` DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
+	_, err = db.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS `"+name+"` DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
 	if err != nil {
 		err = fmt.Errorf("create schema %s: %w", c.DBName, err)
 	}

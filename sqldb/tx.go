@@ -91,7 +91,7 @@ func (db *DB) txOnce(ctx context.Context, do func(*Tx) error) error {
 // Query reads rows outside of a transaction; the caller closes them. [All] is shorter.
 func (db *DB) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	defer db.timed(query, time.Now())
-	rows, err := db.read.QueryContext(ctx, query, args...)
+	rows, err := db.read.QueryContext(ctx, query, args...) //nolint:sqlclosecheck // the caller closes
 	return rows, mapError(err)
 }
 
@@ -104,7 +104,7 @@ func (db *DB) QueryRow(ctx context.Context, query string, args ...any) Row {
 // Query reads rows inside the transaction; the caller closes them before the next statement.
 func (tx *Tx) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	defer tx.db.timed(query, time.Now())
-	rows, err := tx.tx.QueryContext(ctx, query, args...)
+	rows, err := tx.tx.QueryContext(ctx, query, args...) //nolint:sqlclosecheck // the caller closes
 	return rows, mapError(err)
 }
 

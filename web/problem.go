@@ -31,7 +31,7 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func (a *API) recovered(w http.ResponseWriter, r *http.Request, p any) {
-	if p == http.ErrAbortHandler {
+	if p == http.ErrAbortHandler { //nolint:errorlint // net/http panics with the very value
 		panic(p) // net/http's own way to cut an answer off
 	}
 	a.Log.LogAttrs(r.Context(), slog.LevelError, "panic", slog.String("route", r.Pattern),

@@ -228,11 +228,11 @@ func (s *Server) getTraceMany(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return badRequest("traceIds: %v", err)
 		}
-		if key := s.groupKey(id); seen[key] {
+		key := s.groupKey(id)
+		if seen[key] {
 			return badRequest("traceIds: trace %s is named twice", id)
-		} else {
-			seen[key] = true
 		}
+		seen[key] = true
 		rows = append(rows, traceRow{id: id, low: lowID(id)})
 	}
 	if len(rows) < 2 || len(rows) > maxTraceMany {

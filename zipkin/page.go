@@ -44,7 +44,7 @@ func newPage() *page {
 	return p
 }
 
-func (p *page) serveIndex(w http.ResponseWriter, r *http.Request) {
+func (p *page) serveIndex(w http.ResponseWriter, _ *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "max-age=60")

@@ -365,7 +365,6 @@ func TestQueueFull(t *testing.T) {
 			t.Fatalf("put %d = false, want true", i)
 		}
 	}
-	const message = `[{"traceId":"1","id":"1","tags":{"x":"%s"}}]`
 	for range 30 {
 		r := f.accept([]Span{{TraceID: "0000000000000001", ID: "1", Tags: map[string]string{"x": strings.Repeat("y", maxSpan/2)}}})
 		if r != nil {

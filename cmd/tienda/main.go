@@ -88,8 +88,8 @@ type versionCommand struct{}
 
 // Run prints the version.
 func (versionCommand) Run(term terminal) error {
-	fmt.Fprintln(term.out, "tienda", kit.Version())
-	return nil
+	_, err := fmt.Fprintln(term.out, "tienda", kit.Version())
+	return err
 }
 
 // sentence makes an error one line for a person.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tienda/api"
+	"tienda/auth"
 	"tienda/cloudconfig"
 	"tienda/config"
 	"tienda/eureka"
@@ -182,7 +183,9 @@ func services() []kit.Service {
 					return nil, err
 				}
 				env.Go(service.Run)
-				return shop.serve(env, service.Routes(), nil)
+				shop.verifier = auth.NewVerifier(service.KeySet, shop.trusted, time.Now) // its own keys need no request
+				handler, err := shop.serve(env, service.Routes(), nil)
+				return proxy.SecureHeaders(handler), err
 			}},
 		{Name: "api-gateway", Title: "API gateway", Port: 8080, Needs: append(businessServices(), "proxy-client"),
 			New: newGateway},

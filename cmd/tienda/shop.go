@@ -40,6 +40,7 @@ type shop struct {
 	profiles []string
 	currency api.Currency
 	identity *auth.Identity
+	trusted  map[string]ed25519.PublicKey
 	verifier *auth.Verifier
 }
 
@@ -97,14 +98,14 @@ func (s *shop) identify(env *kit.Env) error {
 	if err != nil {
 		return err
 	}
-	trusted := map[string]ed25519.PublicKey{}
+	s.trusted = map[string]ed25519.PublicKey{}
 	for name, text := range s.Identity.Trusted {
-		if trusted[name], err = auth.DecodePublicKey(text); err != nil {
+		if s.trusted[name], err = auth.DecodePublicKey(text); err != nil {
 			return fmt.Errorf("tienda.identity.trusted.%s: %w", name, err)
 		}
 	}
 	s.identity = auth.NewIdentity(env.Name, private, time.Now)
-	s.verifier = auth.NewVerifier(fetchKeys(env.HTTP), trusted, time.Now)
+	s.verifier = auth.NewVerifier(fetchKeys(env.HTTP), s.trusted, time.Now)
 	return nil
 }
 

@@ -29,6 +29,7 @@ CREATE TABLE orders (
 ) DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 CREATE INDEX orders_user_id ON orders (user_id, order_id);
 CREATE INDEX orders_status ON orders (status, order_id);
+CREATE INDEX orders_order_date ON orders (order_date, order_id);
 CREATE INDEX orders_cart_id ON orders (cart_id, order_id);
 CREATE INDEX orders_payment_id ON orders (payment_id);
 

@@ -17,6 +17,7 @@ CREATE TABLE sagas (
     payment_provider VARCHAR(32) NOT NULL,
     payment_token VARCHAR(255) NOT NULL,
     checkout_request VARCHAR(640) NOT NULL,
+    trace_parent VARCHAR(64) NOT NULL,
     FOREIGN KEY (order_id) REFERENCES orders (order_id)
 ) DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 CREATE INDEX sagas_next_at ON sagas (next_at);

@@ -2,6 +2,7 @@
 package sqldbtest
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"os"
@@ -78,7 +79,7 @@ func Config(tb testing.TB, engine string) sqldb.Config {
 			tb.Errorf("drop schema: %v", err)
 			return
 		}
-		if _, err := server.Exec("DROP DATABASE IF EXISTS " + name); err != nil {
+		if _, err := server.ExecContext(context.Background(), "DROP DATABASE IF EXISTS "+name); err != nil {
 			tb.Errorf("drop schema: %v", err)
 		}
 		_ = server.Close() // a test's connection; nothing is lost with it
