@@ -107,7 +107,7 @@ type Deps struct {
 	// Open is tienda.access: open. It admits everybody to the Origin rows of Access.
 	Open    bool
 	Log     *slog.Logger
-	Metrics *prometheus.Registry
+	Metrics prometheus.Registerer
 	Now     func() time.Time
 }
 
@@ -139,7 +139,7 @@ type metrics struct {
 	breakerState *prometheus.GaugeVec
 }
 
-func newMetrics(registry *prometheus.Registry) (metrics, error) {
+func newMetrics(registry prometheus.Registerer) (metrics, error) {
 	m := metrics{
 		rateLimited: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gateway_rate_limited_total", Help: "Requests refused by a rate limiter.",

@@ -39,7 +39,7 @@ const maxInstances = 3
 // openClient makes the HTTP client that finds services by name.
 func (m *member) openClient(common commonSettings) {
 	base := &http.Transport{
-		DialContext:         (&net.Dialer{Timeout: time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext:         (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		MaxIdleConns:        256,
 		MaxIdleConnsPerHost: 64,
 		IdleConnTimeout:     90 * time.Second,
@@ -49,14 +49,12 @@ func (m *member) openClient(common commonSettings) {
 	m.traced = otelhttp.NewTransport(base, otelhttp.WithTracerProvider(m.tracer), otelhttp.WithPropagators(propagators()),
 		otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return r.Method + " " + peerOf(r) }))
 	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "http_client_requests_seconds", Help: "Duration of calls to neighbours.",
-		ConstLabels: prometheus.Labels{"service": m.service.Name}, Buckets: buckets,
+		Name: "http_client_requests_seconds", Help: "Duration of calls to neighbours.", Buckets: buckets,
 	}, []string{"peer", "status"})
 	states := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "circuit_breaker_state", Help: "State of the breaker for a neighbour: 0 closed, 1 half-open, 2 open.",
-		ConstLabels: prometheus.Labels{"service": m.service.Name},
 	}, []string{"peer"})
-	m.metrics.MustRegister(durations, states)
+	m.registerer.MustRegister(durations, states)
 	m.finder = &finder{
 		next: m.traced, instances: m.instances, durations: durations, states: states,
 		breakers: map[string]circuitbreaker.CircuitBreaker[any]{}, configured: common.Resilience4j.CircuitBreaker.Instances,

@@ -25,10 +25,9 @@ var buckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 
 // it is handed, and that pattern is the label.
 func (m *member) observed(handler http.Handler) http.Handler {
 	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "http_server_requests_seconds", Help: "Duration of requests.",
-		ConstLabels: prometheus.Labels{"service": m.service.Name}, Buckets: buckets,
+		Name: "http_server_requests_seconds", Help: "Duration of requests.", Buckets: buckets,
 	}, []string{"method", "uri", "status"})
-	m.metrics.MustRegister(durations, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registerer.MustRegister(durations, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	inner := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		answer := &statusWriter{ResponseWriter: w, status: http.StatusOK}
@@ -45,6 +44,11 @@ func (m *member) observed(handler http.Handler) http.Handler {
 		return inner
 	}
 	return otelhttp.NewHandler(inner, m.service.Name, otelhttp.WithTracerProvider(m.tracer), otelhttp.WithPropagators(propagators()))
+}
+
+func (m *member) openMetrics() {
+	m.metrics = prometheus.NewRegistry()
+	m.registerer = prometheus.WrapRegistererWith(prometheus.Labels{"service": m.service.Name}, m.metrics)
 }
 
 // patternPath is the label of a route: its pattern without the method.

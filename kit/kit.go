@@ -46,7 +46,7 @@ type Service struct {
 type Env struct {
 	Name    string
 	Log     *slog.Logger
-	Metrics *prometheus.Registry
+	Metrics prometheus.Registerer // adds the label "service"
 	// HTTP finds services by name ("http://order-service/…"); it traces, limits time, tries a failed
 	// connection on another instance and breaks circuits.
 	HTTP *http.Client
@@ -198,7 +198,7 @@ func start(ctx context.Context, opts Options, service Service, fail context.Canc
 	}
 	m.listener = listener
 	m.address = advertised(ctx, opts, listener.Addr().(*net.TCPAddr))
-	m.metrics = prometheus.NewRegistry()
+	m.openMetrics()
 	if err := m.openTracing(ctx, common); err != nil {
 		return m, err
 	}
@@ -207,7 +207,7 @@ func start(ctx context.Context, opts Options, service Service, fail context.Canc
 	}
 	m.openClient(common)
 	env := &Env{
-		Name: service.Name, Log: m.log, Metrics: m.metrics, HTTP: m.client, Transport: m.traced,
+		Name: service.Name, Log: m.log, Metrics: m.registerer, HTTP: m.client, Transport: m.traced,
 		Instances: m.instances, Bind: settings.Bind, Watch: settings.watch,
 		DB: m.openDB(ctx, common), Go: m.spawn, Check: m.addCheck,
 	}

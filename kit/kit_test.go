@@ -18,7 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"tienda/eureka"
@@ -397,7 +396,7 @@ func TestBreakerOpensAndCloses(t *testing.T) {
 func newFinder(t *testing.T, addresses []string) *member {
 	t.Helper()
 	m := &member{service: Service{Name: "test-service", Infrastructure: true}, log: slog.New(slog.DiscardHandler)}
-	m.metrics = prometheus.NewRegistry()
+	m.openMetrics()
 	if err := m.openTracing(t.Context(), commonSettings{}); err != nil {
 		t.Fatal(err)
 	}

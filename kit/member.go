@@ -35,11 +35,13 @@ type member struct {
 	listener net.Listener
 	server   *http.Server
 	metrics  *prometheus.Registry
-	tracer   trace.TracerProvider
-	traced   http.RoundTripper
-	client   *http.Client
-	finder   *finder
-	registry *eureka.Client
+	// registerer adds the label "service" to every metric.
+	registerer prometheus.Registerer
+	tracer     trace.TracerProvider
+	traced     http.RoundTripper
+	client     *http.Client
+	finder     *finder
+	registry   *eureka.Client
 
 	background    *errgroup.Group
 	backgroundCtx context.Context
@@ -118,10 +120,9 @@ func (m *member) openDB(ctx context.Context, common commonSettings) func(...sqld
 			return nil, errors.New("no database: set spring.datasource.url (SPRING_DATASOURCE_URL) to jdbc:mysql://HOST:3306/SCHEMA or sqlite:PATH")
 		}
 		seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "db_query_seconds", Help: "Duration of statements and transactions.",
-			ConstLabels: prometheus.Labels{"service": m.service.Name}, Buckets: buckets,
+			Name: "db_query_seconds", Help: "Duration of statements and transactions.", Buckets: buckets,
 		}, []string{"op"})
-		m.metrics.MustRegister(seconds)
+		m.registerer.MustRegister(seconds)
 		db, err := sqldb.Open(ctx, sqldb.Config{
 			URL: source.URL, Username: source.Username, Password: source.Password,
 			Observe: func(op string, elapsed time.Duration) { seconds.WithLabelValues(op).Observe(elapsed.Seconds()) },

@@ -91,8 +91,12 @@ func TestCancelDuringCheckout(t *testing.T) {
 				})
 				<-calling
 				requests.Go(func() {
-					<-time.After(20 * time.Millisecond)
-					close(let)
+					defer close(let)
+					for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); <-time.After(time.Millisecond) {
+						if g, err := sagaByID(t.Context(), db, 1); err != nil || g.goal != "" {
+							return // the wish to cancel is written down
+						}
+					}
 				})
 				o := decode[api.Order](t, f.want(t, http.StatusOK, "user:5", "POST", cancelPath(1), `{"reason":"too slow"}`, "Idempotency-Key", "c"))
 				requests.Wait()

@@ -65,7 +65,7 @@ func (s *Service) checkout(w http.ResponseWriter, r *http.Request) error {
 	if c.state != api.CartOpen {
 		return notOpen(c)
 	}
-	d, err := s.draft(ctx, c, in)
+	d, err := s.draftInTurn(ctx, c, in)
 	if err != nil {
 		return err
 	}
@@ -78,6 +78,22 @@ func (s *Service) checkout(w http.ResponseWriter, r *http.Request) error {
 		return s.replayCheckout(w, r, *stored)
 	}
 	return s.respond(w, r, request, order, p, s.checkoutAnswer)
+}
+
+// maxDrafts bounds how many checkouts ask the neighbours for prices at once. When a thousand customers
+// press the button together the others wait for their turn; asked all at once, the neighbours would
+// answer none of them in time.
+const maxDrafts = 32
+
+// draftInTurn is draft with at most [maxDrafts] at once; it waits as long as the customer does.
+func (s *Service) draftInTurn(ctx context.Context, c cart, in api.Checkout) (draft, error) {
+	select {
+	case s.drafts <- struct{}{}:
+		defer func() { <-s.drafts }()
+		return s.draft(ctx, c, in)
+	case <-ctx.Done():
+		return draft{}, ctx.Err()
+	}
 }
 
 // draft is a checkout that has been looked through and priced, before it becomes an order.

@@ -132,7 +132,8 @@ type Service struct {
 	now      func() time.Time
 
 	stepsTotal *prometheus.CounterVec
-	queue      chan api.ID // orders whose saga is due now
+	queue      chan api.ID   // orders whose saga is due now
+	drafts     chan struct{} // one for each checkout that is being looked through
 	ended      notifier
 }
 
@@ -152,7 +153,7 @@ func New(deps Deps) (*Service, error) {
 		stepsTotal: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "saga_steps_total", Help: "Steps of checkout sagas by how they came out.",
 		}, []string{"step", "outcome"}),
-		queue: make(chan api.ID, 1024),
+		queue: make(chan api.ID, 1024), drafts: make(chan struct{}, maxDrafts),
 	}
 	if err := deps.Metrics.Register(s.stepsTotal); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)

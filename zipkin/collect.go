@@ -190,7 +190,7 @@ type counters struct {
 	messageSpans, messageBytes                            prometheus.Gauge
 }
 
-func newCounters(metrics *prometheus.Registry) *counters {
+func newCounters(metrics prometheus.Registerer) *counters {
 	labels := prometheus.Labels{"transport": "http"}
 	counter := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "zipkin_collector_" + name + "_total", Help: help, ConstLabels: labels})

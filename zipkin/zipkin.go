@@ -107,7 +107,7 @@ type Server struct {
 // New returns a server over a database that has [Migrations]. Its settings
 // must be valid ([Settings.Validate]); now tells the time of queries and
 // retention. The counters of the collector go to metrics.
-func New(db *sqldb.DB, settings Settings, metrics *prometheus.Registry, log *slog.Logger, now func() time.Time) *Server {
+func New(db *sqldb.DB, settings Settings, metrics prometheus.Registerer, log *slog.Logger, now func() time.Time) *Server {
 	s := &Server{
 		db:       db,
 		settings: settings,

@@ -180,7 +180,7 @@ func rowOf(name string) kit.Service {
 
 // countInstances is the gauge of what is registered.
 func countInstances(env *kit.Env, server *eureka.Server) error {
-	description := prometheus.NewDesc("eureka_instances", "Registered instances.", []string{"application", "status"}, prometheus.Labels{"service": env.Name})
+	description := prometheus.NewDesc("eureka_instances", "Registered instances.", []string{"application", "status"}, nil)
 	return env.Metrics.Register(instanceCollector{server, description})
 }
 

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ type system struct {
 	up   *upCommand
 	stop context.CancelFunc
 	done chan error
+	keys atomic.Int64 // Idempotency-Keys given out
 }
 
 // lockedBuffer is a terminal that several goroutines write.
