@@ -175,7 +175,7 @@ func stop(opts Options, members []*member) error {
 func start(ctx context.Context, opts Options, service Service, fail context.CancelCauseFunc) (*member, error) {
 	m := &member{service: service, opts: opts, log: opts.Logger.With("service", service.Name), fail: fail}
 	// Background work outlives the signal to stop: it ends when its own service is stopped.
-	m.backgroundCtx, m.endBackground = context.WithCancel(context.WithoutCancel(ctx))
+	m.backgroundCtx, m.endBackground = context.WithCancel(untraced(context.WithoutCancel(ctx)))
 	m.background = &errgroup.Group{}
 	settings, err := loadSettings(ctx, opts, service.Name, m.log)
 	if err != nil {

@@ -14,7 +14,7 @@ func NewLogger(handler slog.Handler) *slog.Logger { return slog.New(traced{handl
 type traced struct{ slog.Handler }
 
 func (t traced) Handle(ctx context.Context, record slog.Record) error {
-	if span := trace.SpanContextFromContext(ctx); span.IsValid() {
+	if span := trace.SpanContextFromContext(ctx); span.IsValid() && span.TraceID() != background {
 		record.AddAttrs(slog.String("traceId", span.TraceID().String()), slog.String("spanId", span.SpanID().String()))
 	}
 	return t.Handler.Handle(ctx, record)

@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 )
 
@@ -64,4 +65,15 @@ func (m *member) openTracing(ctx context.Context, common commonSettings) error {
 		return nil
 	})
 	return nil
+}
+
+// background is the trace id of everything that is not traced; logs leave it out.
+var background = trace.TraceID{15: 1}
+
+// untraced marks work that belongs to no request: the polls of a background loop, seen every few
+// seconds, would bury the traces of customers. Its calls carry the decision to the services called.
+func untraced(ctx context.Context) context.Context {
+	return trace.ContextWithSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{
+		TraceID: background, SpanID: trace.SpanID{7: 1}, // any that are valid; what counts is that they are not sampled
+	}))
 }

@@ -65,8 +65,12 @@ func OpenAPI(a API) ([]byte, error) {
 var wildcard = regexp.MustCompile(`\{(\w+)(?:\.\.\.)?\}`)
 
 func resourceOf(pattern string) string {
-	resource, _, _ := strings.Cut(strings.TrimPrefix(pattern, "/api/"), "/")
-	return strings.Trim(resource, "/")
+	path, ok := strings.CutPrefix(pattern, "/api/")
+	if !ok {
+		return "service"
+	}
+	resource, _, _ := strings.Cut(path, "/")
+	return resource
 }
 
 func describeRoute(route Route, generator *openapi3gen.Generator, schemas openapi3.Schemas) (*openapi3.Operation, error) {

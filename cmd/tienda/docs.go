@@ -59,6 +59,7 @@ func withDocs(next http.Handler) http.Handler {
 	}
 	page := v5emb.NewHandlerWithConfig(swgui.Config{
 		Title: "tienda API", BasePath: "/swagger-ui/",
+		ShowTopBar: true, // it holds the choice of the service
 		SettingsUI: map[string]string{"urls": string(urls), "persistAuthorization": "true", "docExpansion": `"list"`},
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -36,7 +36,7 @@ func (c *migrateCommand) Run(ctx context.Context, term terminal, environ environ
 		config := sqldb.Config{URL: "sqlite:" + filepath.Join(c.Data, row.Name+".db")}
 		if url != "" {
 			config = sqldb.Config{URL: url, Username: environ.get("SPRING_DATASOURCE_USERNAME"), Password: environ.get("SPRING_DATASOURCE_PASSWORD")}
-			if len(rows) > 1 {
+			if withDatabase(rows) > 1 {
 				config.URL = schemaOf(url, row.Name)
 			}
 		}

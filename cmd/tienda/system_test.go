@@ -53,10 +53,16 @@ func (b *lockedBuffer) String() string {
 // eachEngine runs a test on a whole system over each database engine.
 func eachEngine(t *testing.T, test func(t *testing.T, s *system)) {
 	t.Helper()
+	eachEngineWith(t, nil, test)
+}
+
+// eachEngineWith is eachEngine with configuration profiles.
+func eachEngineWith(t *testing.T, profiles []string, test func(t *testing.T, s *system)) {
+	t.Helper()
 	for _, engine := range sqldbtest.Engines() {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			test(t, start(t, t.TempDir(), engine))
+			test(t, start(t, t.TempDir(), engine, profiles...))
 		})
 	}
 }

@@ -73,7 +73,7 @@ func (c *upCommand) Run(ctx context.Context, term terminal, environ environment)
 	opts.Flags["tienda.demo"] = strconv.FormatBool(c.Demo)
 	opts.Logger, opts.Level = log.logger, log.level
 	opts.FetchRegistry = time.Second // everything is on this machine, and comes and goes while developing
-	c.connect(&opts, environ)
+	c.connect(&opts)
 	started := time.Now()
 	all := services()
 	n := 0
@@ -95,17 +95,18 @@ func (c *upCommand) Run(ctx context.Context, term terminal, environ environment)
 }
 
 // connect makes the components find each other whatever the port offset is, before any setting of
-// the environment: the shop of one process is complete in itself.
-func (c *upCommand) connect(opts *kit.Options, environ environment) {
+// the environment, though not before --set: the shop of one process is complete in itself.
+func (c *upCommand) connect(opts *kit.Options) {
 	local := func(name string) string {
 		return "http://" + net.JoinHostPort(c.reachable(), strconv.Itoa(c.port(name)))
 	}
-	opts.Flags["spring.config.import"] = "optional:configserver:" + local("cloud-config")
-	opts.Flags["eureka.client.service-url.defaultZone"] = local("service-discovery") + "/eureka"
-	opts.Flags["spring.zipkin.base-url"] = local("zipkin")
-	if url := environ.get("SPRING_DATASOURCE_URL"); url != "" {
-		for service := range schemas() {
-			opts.Overrides[service]["spring.datasource.url"] = schemaOf(url, service)
+	for key, value := range map[string]string{
+		"spring.config.import":                  "optional:configserver:" + local("cloud-config"),
+		"eureka.client.service-url.defaultZone": local("service-discovery") + "/eureka",
+		"spring.zipkin.base-url":                local("zipkin"),
+	} {
+		if _, set := opts.Flags[key]; !set {
+			opts.Flags[key] = value
 		}
 	}
 }
@@ -192,13 +193,17 @@ func (p *place) options(environ environment, rows []kit.Service) (kit.Options, e
 		return opts, err
 	}
 	maps.Copy(opts.Flags, keys.trusted)
+	url, several := environ.get("SPRING_DATASOURCE_URL"), withDatabase(rows) > 1
 	for _, row := range rows {
 		own := map[string]string{}
 		if file := keys.files[row.Name]; file != "" {
 			own["tienda.identity.key-file"] = file
 		}
-		if environ.get("SPRING_DATASOURCE_URL") == "" {
+		switch {
+		case url == "":
 			own["spring.datasource.url"] = "sqlite:" + filepath.Join(p.Data, row.Name+".db")
+		case several:
+			own["spring.datasource.url"] = schemaOf(url, row.Name)
 		}
 		opts.Overrides[row.Name] = own
 	}
@@ -298,6 +303,18 @@ func (h onceEach) WithAttrs(attrs []slog.Attr) slog.Handler {
 // WithGroup implements slog.Handler.
 func (h onceEach) WithGroup(name string) slog.Handler {
 	return onceEach{h.Handler.WithGroup(name), h.shown}
+}
+
+// withDatabase counts the components that have one. The schema of SPRING_DATASOURCE_URL belongs to a
+// component that is alone; of several, none may see another's rows, and it is the prefix of their own.
+func withDatabase(rows []kit.Service) int {
+	n := 0
+	for _, row := range rows {
+		if _, ok := schemas()[row.Name]; ok {
+			n++
+		}
+	}
+	return n
 }
 
 // schemaOf gives a service its own schema on a MySQL server that several share: the schema of the

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"tienda/api"
+	"tienda/sqldb/sqldbtest"
+)
+
+// clients is how many customers the benchmarks have at once.
+const clients = 16
+
+// BenchmarkShop measures what a customer waits for, through the gateway, with the whole shop and its
+// customers in this one process. Run it with test/bench.sh, which puts a durable MariaDB beside it.
+func BenchmarkShop(b *testing.B) {
+	for _, engine := range sqldbtest.Engines() {
+		b.Run(engine, func(b *testing.B) {
+			s := start(b, b.TempDir(), engine)
+			token := s.login("selimhorri", "0000")
+			for _, c := range []struct {
+				name string
+				call func(i int64) request
+				want int
+			}{
+				{"product-by-id", func(i int64) request {
+					return request{method: "GET", path: fmt.Sprintf("/product-service/api/products/%d", 1+i%40)}
+				}, http.StatusOK},
+				{"product-list-20", func(i int64) request {
+					return request{method: "GET", path: fmt.Sprintf("/product-service/api/products?page=%d&size=20", i%2)}
+				}, http.StatusOK},
+				{"product-search", func(int64) request {
+					return request{method: "GET", path: "/product-service/api/products?q=laptop&inStock=true&size=20"}
+				}, http.StatusOK},
+				{"log-in", func(int64) request {
+					return request{method: "POST", path: "/app/api/authenticate", body: `{"username":"omarderouiche","password":"0000"}`}
+				}, http.StatusOK},
+			} {
+				b.Run(c.name, func(b *testing.B) {
+					s.measure(b, func(i int64) bool {
+						a, err := s.try(c.call(i))
+						return err == nil && a.status == c.want
+					})
+				})
+			}
+			b.Run("checkout", func(b *testing.B) { s.benchmarkCheckout(b, token) })
+		})
+	}
+}
+
+// benchmarkCheckout measures POST …/checkout alone: carts are filled before the clock starts.
+func (s *system) benchmarkCheckout(b *testing.B, token string) {
+	admin := s.login("admin", "0000")
+	s.tb = b
+	var product api.Product
+	s.call(http.StatusCreated, request{method: "POST", path: "/product-service/api/products", token: admin,
+		body: `{"productTitle":"Bench ware","sku":"BENCH","priceUnit":9.90,"quantity":1000000,"category":{"categoryId":1}}`}).decode(b, &product)
+	carts := make([]api.ID, b.N)
+	s.parallel(clients, b.N, func(i int) {
+		var cart api.Cart
+		s.call(http.StatusCreated, request{method: "POST", path: "/order-service/api/carts", token: token, body: `{"userId":1}`}).decode(b, &cart)
+		s.call(http.StatusOK, request{method: "PUT", path: fmt.Sprintf("/order-service/api/carts/%d/items/%d", cart.CartID, product.ProductID), token: token, body: `{"quantity":1}`})
+		carts[i] = cart.CartID
+	})
+	s.measure(b, func(i int64) bool {
+		header := key(fmt.Sprintf("bench-%d-%d", b.N, i))
+		header.Set("Prefer", "wait=30")
+		a, err := s.try(request{method: "POST", path: fmt.Sprintf("/order-service/api/carts/%d/checkout", carts[i]), token: token, body: checkoutBody("tok_ok"), header: header})
+		return err == nil && a.status == http.StatusCreated
+	})
+}
+
+// measure makes b.N calls by [clients] at once and reports their rate and percentiles.
+func (s *system) measure(b *testing.B, call func(i int64) bool) {
+	runtime.GC()
+	var (
+		next   atomic.Int64
+		mu     sync.Mutex
+		took   = make([]time.Duration, 0, b.N)
+		failed atomic.Int64
+		group  sync.WaitGroup
+	)
+	b.ResetTimer()
+	for range clients {
+		group.Go(func() {
+			var mine []time.Duration
+			for {
+				i := next.Add(1) - 1
+				if i >= int64(b.N) {
+					break
+				}
+				began := time.Now()
+				if !call(i) {
+					failed.Add(1)
+				}
+				mine = append(mine, time.Since(began))
+			}
+			mu.Lock()
+			took = append(took, mine...)
+			mu.Unlock()
+		})
+	}
+	group.Wait()
+	b.StopTimer()
+	if n := failed.Load(); n > 0 {
+		b.Fatalf("%d of %d calls failed", n, b.N)
+	}
+	slices.Sort(took)
+	at := func(percent int) float64 { return float64(took[(len(took)-1)*percent/100].Microseconds()) / 1000 }
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "req/s")
+	b.ReportMetric(at(50), "p50-ms")
+	b.ReportMetric(at(99), "p99-ms")
+	b.ReportMetric(0, "ns/op") // a mean over clients at once says nothing
+}
