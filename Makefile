@@ -14,7 +14,8 @@ build: ## one static binary in bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(BIN) ./cmd/tienda
 
 test: build ## all tests, with the race detector, on SQLite and on a private MariaDB; then the journey
-	./test/mariadb.sh $(GO) test -race -timeout 30m ./...
+	./test/mariadb.sh $(GO) test -race -timeout 40m ./...
+	TIENDA_TEST_BUYERS=1000 ./test/mariadb.sh $(GO) test -count=1 -run TestHotProduct -v ./cmd/tienda
 	./test/journey.sh
 
 lint: ## formatting, vet and the linters of .golangci.yml

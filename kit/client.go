@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -176,6 +177,17 @@ func (f *finder) breaker(name string) circuitbreaker.CircuitBreaker[any] {
 		f.breakers[name] = breaker
 	}
 	return breaker
+}
+
+// configure takes changed settings of the breakers in. Those that changed at all start closed again.
+func (f *finder) configure(settings map[string]BreakerSettings) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if maps.Equal(f.configured, settings) {
+		return
+	}
+	f.configured = settings
+	clear(f.breakers)
 }
 
 // settingsFor looks a breaker up as the settings of this ecosystem name them: "order-service",

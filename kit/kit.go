@@ -223,6 +223,14 @@ func start(ctx context.Context, opts Options, service Service, fail context.Canc
 	})
 	m.spawn(func(ctx context.Context) error { settings.poll(ctx, common.Spring.Cloud.Config.Poll); return nil })
 	settings.watch(m.applyLogLevel)
+	settings.watch(func() {
+		changed := commonSettings{}
+		if err := settings.Bind("", &changed); err != nil {
+			m.log.Warn("changed settings are not used", "err", err)
+			return
+		}
+		m.finder.configure(changed.Resilience4j.CircuitBreaker.Instances)
+	})
 	return m, nil
 }
 

@@ -360,7 +360,7 @@ func TestBreakerOpensAndCloses(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	m := newFinder(t, []string{strings.TrimPrefix(server.URL, "http://")})
-	m.finder.configured = map[string]BreakerSettings{"boxService": {WaitDurationInOpenState: 50 * time.Millisecond}}
+	m.finder.configure(map[string]BreakerSettings{"boxService": {WaitDurationInOpenState: 50 * time.Millisecond}})
 	call := func() (int, error) {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://box-service/", http.NoBody)
 		if err != nil {

@@ -63,6 +63,9 @@ func services() []kit.Service {
 				if err := env.Bind("tienda.zipkin", &settings); err != nil {
 					return nil, err
 				}
+				if err := settings.Validate(); err != nil {
+					return nil, fmt.Errorf("tienda.zipkin: %w", err)
+				}
 				db, err := env.DB(zipkin.Migrations)
 				if err != nil {
 					return nil, err
