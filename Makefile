@@ -3,7 +3,7 @@
 GO       ?= go
 BIN      := bin/tienda
 LINT     := $(GO) tool -modfile=tools/go.mod golangci-lint
-VERSION  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+VERSION  := $(shell git describe --always --dirty --abbrev=12 2>/dev/null)
 
 .PHONY: up build test check lint journey bench memory clean
 
@@ -11,7 +11,7 @@ up: ## run the whole shop on this machine
 	$(GO) run ./cmd/tienda up
 
 build: ## one static binary in bin/
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(BIN) ./cmd/tienda
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X tienda/kit.version=$(VERSION)' -o $(BIN) ./cmd/tienda
 
 test: build ## all tests, with the race detector, on SQLite and on a private MariaDB; then the journey
 	./test/mariadb.sh $(GO) test -race -timeout 40m ./...

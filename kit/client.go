@@ -53,7 +53,7 @@ func (m *member) openClient(common commonSettings) {
 		Name: "http_client_requests_seconds", Help: "Duration of calls to neighbours.", Buckets: buckets,
 	}, []string{"peer", "status"})
 	states := prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "circuit_breaker_state", Help: "State of the breaker for a neighbour: 0 closed, 1 half-open, 2 open.",
+		Name: "circuit_breaker_state", Help: "State of the breaker for a neighbour: 0 closed, 1 open, 2 half-open.",
 	}, []string{"peer"})
 	m.registerer.MustRegister(durations, states)
 	m.finder = &finder{
@@ -119,7 +119,7 @@ func (f *finder) RoundTrip(r *http.Request) (*http.Response, error) {
 		status = strconv.Itoa(response.StatusCode)
 	}
 	f.observe(name, status, start)
-	f.states.WithLabelValues(name).Set(stateValue(breaker.State()))
+	f.states.WithLabelValues(name).Set(float64(breaker.State()))
 	return response, err
 }
 
@@ -228,16 +228,6 @@ func newBreaker(s BreakerSettings) circuitbreaker.CircuitBreaker[any] {
 		WithDelay(s.WaitDurationInOpenState).
 		WithSuccessThreshold(uint(s.PermittedNumberOfCallsInHalfOpen)).
 		Build()
-}
-
-func stateValue(state circuitbreaker.State) float64 {
-	switch state {
-	case circuitbreaker.HalfOpenState:
-		return 1
-	case circuitbreaker.OpenState:
-		return 2
-	}
-	return 0
 }
 
 // breakerStates are the breakers with their states, for the health document.

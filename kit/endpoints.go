@@ -220,8 +220,15 @@ func (m *member) metric(w http.ResponseWriter, name string) {
 	health(w, http.StatusNotFound, map[string]any{"status": http.StatusNotFound, "error": "no such metric"})
 }
 
-// Version is the version of the program: its module's, or the commit it was built from.
+// version is set by the linker: -X tienda/kit.version=…
+var version string
+
+// Version is the version of the program: what the linker was told, the commit it was built from, or
+// its module's.
 func Version() string {
+	if version != "" {
+		return version
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

@@ -70,19 +70,20 @@ type Env struct {
 
 // Options are what all services of a process share.
 type Options struct {
-	Listen     string            // address to listen on; "" is all
-	PortOffset int               // added to every port
-	Ports      map[string]int    // by name, instead of the defaults; 0 lets the kernel choose
-	Advertise  string            // host under which neighbours reach this process; "" finds out
-	Profiles   []string          // spring.profiles.active; "default" when empty
-	Flags      map[string]string // settings that win over all others
-	Overrides  map[string]map[string]string
-	Environ    []string       // as of os.Environ
-	Files      fs.FS          // the built-in configuration: the lowest layer
-	Known      []string       // all keys below "tienda"; see [KeysOf]
-	Drain      time.Duration  // between turning /readyz red and closing the listener
-	Logger     *slog.Logger   // each service logs with its name
-	Level      *slog.LevelVar // set by logging.level.root when it is not nil
+	Listen     string                       // address to listen on; "" is all
+	PortOffset int                          // added to every port
+	Ports      map[string]int               // by name, instead of the defaults; 0 lets the kernel choose
+	Advertise  string                       // host under which neighbours reach this process; "" finds out
+	Profiles   []string                     // spring.profiles.active; "default" when empty
+	Flags      map[string]string            // settings that win over all others
+	Overrides  map[string]map[string]string // the same for one service, by its name
+	Defaults   map[string]map[string]string // of one service; every other layer wins over them
+	Environ    []string                     // as of os.Environ
+	Files      fs.FS                        // the built-in configuration: the lowest layer
+	Known      []string                     // all keys below "tienda"; see [KeysOf]
+	Drain      time.Duration                // between turning /readyz red and closing the listener
+	Logger     *slog.Logger                 // each service logs with its name
+	Level      *slog.LevelVar               // set by logging.level.root when it is not nil
 	Now        func() time.Time
 	// FetchRegistry is how often each service reads the registry; 0 is 30 s, as Eureka's clients do.
 	FetchRegistry time.Duration

@@ -79,7 +79,10 @@ func (m *member) spawn(run func(ctx context.Context) error) {
 
 func (m *member) openRegistry(common commonSettings) error {
 	urls := splitList(common.Eureka.Client.ServiceURL.DefaultZone)
-	if len(urls) == 0 || !common.Eureka.Client.Enabled {
+	switch {
+	case !common.Eureka.Client.Enabled:
+		return errors.New("eureka.client.enabled is false: without a registry no neighbour can be found")
+	case len(urls) == 0:
 		return errors.New("eureka.client.service-url.defaultZone is empty: without a registry no neighbour can be found")
 	}
 	m.registry = eureka.NewClient(urls, &http.Client{Timeout: 3 * time.Second}, m.log)

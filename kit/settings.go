@@ -193,18 +193,23 @@ func (s *settings) merged() map[string]entry {
 			all[canonical(key)] = entry{key, value, origin(key)}
 		}
 	}
+	add(anyValues(s.opts.Defaults[s.service]), func(string) string { return "the defaults" })
 	add(s.builtIn.Flat(), s.builtIn.Origin)
 	if served != nil {
 		add(served.Flat(), served.Origin)
 	}
 	for _, flags := range []map[string]string{s.opts.Flags, s.opts.Overrides[s.service]} {
-		layer := map[string]any{}
-		for key, value := range flags {
-			layer[key] = value
-		}
-		add(layer, func(string) string { return "the command line" })
+		add(anyValues(flags), func(string) string { return "the command line" })
 	}
 	return all
+}
+
+func anyValues(texts map[string]string) map[string]any {
+	values := make(map[string]any, len(texts))
+	for key, text := range texts {
+		values[key] = text
+	}
+	return values
 }
 
 func dropList(all map[string]entry, prefix string) {

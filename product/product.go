@@ -95,7 +95,7 @@ func (s *Service) Routes() []web.Route {
 		{Method: http.MethodPut, Pattern: "/api/categories", Summary: "Update the category that the body names", Access: web.Admin, Origin: true,
 			In: category, Out: api.Category{}, Handler: s.saveCategory},
 		{Method: http.MethodPut, Pattern: "/api/categories/{categoryId}", Summary: "Update a category", Access: web.Admin, Origin: true,
-			In: category, Out: api.Category{}, Handler: s.updateCategory},
+			In: api.Category{CategoryTitle: new("Computers")}, Out: api.Category{}, Handler: s.updateCategory},
 		{Method: http.MethodDelete, Pattern: "/api/categories/{categoryId}", Summary: "Hide a category with all below it", Access: web.Admin, Origin: true,
 			Out: true, Handler: s.deleteCategory},
 

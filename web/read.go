@@ -79,7 +79,8 @@ func badJSON(err error) error {
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		where := "the value"
 		if e.Field != "" {
-			where = "field " + e.Field
+			// Types with second names for their fields are decoded through an embedded "plain" type.
+			where = "field " + strings.ReplaceAll(e.Field, "plain.", "")
 		}
 		return api.BadRequest("%s: %s is not %s", where, e.Value, article(e.Type.String()))
 	}

@@ -182,7 +182,8 @@ func (c *runCommand) Run(ctx context.Context, term terminal, environ environment
 func (p *place) options(environ environment, rows []kit.Service) (kit.Options, error) {
 	opts := kit.Options{
 		Listen: p.Listen, PortOffset: p.PortOffset, Ports: p.ports, Profiles: p.Profile, Environ: environ, Files: config.Files,
-		Known: knownSettings(), Drain: p.Drain, Flags: map[string]string{}, Overrides: map[string]map[string]string{},
+		Known: knownSettings(), Drain: p.Drain, Flags: map[string]string{},
+		Overrides: map[string]map[string]string{}, Defaults: map[string]map[string]string{},
 	}
 	if opts.Listen == "0.0.0.0" || opts.Listen == "::" {
 		opts.Listen = ""
@@ -192,20 +193,17 @@ func (p *place) options(environ environment, rows []kit.Service) (kit.Options, e
 	if err != nil {
 		return opts, err
 	}
-	maps.Copy(opts.Flags, keys.trusted)
 	url, several := environ.get("SPRING_DATASOURCE_URL"), withDatabase(rows) > 1
 	for _, row := range rows {
-		own := map[string]string{}
+		own := maps.Clone(keys.trusted)
 		if file := keys.files[row.Name]; file != "" {
 			own["tienda.identity.key-file"] = file
 		}
-		switch {
-		case url == "":
-			own["spring.datasource.url"] = "sqlite:" + filepath.Join(p.Data, row.Name+".db")
-		case several:
-			own["spring.datasource.url"] = schemaOf(url, row.Name)
+		own["spring.datasource.url"] = "sqlite:" + filepath.Join(p.Data, row.Name+".db")
+		opts.Defaults[row.Name] = own
+		if several && url != "" {
+			opts.Overrides[row.Name] = map[string]string{"spring.datasource.url": schemaOf(url, row.Name)}
 		}
-		opts.Overrides[row.Name] = own
 	}
 	for _, setting := range p.Set {
 		key, value, ok := strings.Cut(setting, "=")
