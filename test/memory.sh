@@ -29,6 +29,7 @@ bin/tienda up --data "$dir/all" --port-offset 20000 >"$dir/up.log" 2>&1 &
 pids=($!)
 for _ in $(seq 100); do grep -q 'tienda is open' "$dir/up.log" && break; sleep 0.1; done
 printf '%-20s %s\n' "tienda up, open" "$(rss "${pids[0]}")"
-sed -n '/^```sh story/,/^```$/p' README.md | sed '1d;$d' | sed "s/localhost:8080/localhost:28080/g; s/localhost:9411/localhost:29411/g" >"$dir/story.sh"
+# The story is the block of the README that begins with SHOP=.
+awk '/^```/ { inside = 0 } inside { print } /^```sh$/ { inside = 1 }' README.md | awk '/^SHOP=/ { on = 1 } on { print } /uniq -c$/ { exit }' | sed "s/localhost:8080/localhost:28080/g; s/localhost:9411/localhost:29411/g" >"$dir/story.sh"
 sh -e "$dir/story.sh" >/dev/null
 printf '%-20s %s\n' "tienda up, story" "$(rss "${pids[0]}")"
