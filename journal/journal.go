@@ -7,6 +7,7 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"embed"
@@ -150,7 +151,13 @@ func (q Request) find(ctx context.Context, db sqldb.Querier, now time.Time) (sto
 // MarshalText names the request, so that a write which ends in another process than it began in can
 // store its answer there. The text holds the key, not what was sent.
 func (q Request) MarshalText() ([]byte, error) {
-	return json.Marshal([]string{q.caller, q.route, q.key})
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false) // six bytes for each < in a key would be more than a column holds
+	if err := encoder.Encode([]string{q.caller, q.route, q.key}); err != nil {
+		return nil, fmt.Errorf("name of a request: %w", err)
+	}
+	return bytes.TrimSpace(text.Bytes()), nil
 }
 
 // UnmarshalText reads what MarshalText wrote. Such a request can store an answer, not claim a key.

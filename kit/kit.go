@@ -17,7 +17,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -122,7 +121,7 @@ func Run(ctx context.Context, opts Options, services ...Service) error {
 		}
 	}
 	if errStart == nil {
-		debug.FreeOSMemory() // starting leaves more garbage behind than serving makes in an hour
+		settle()
 		<-ctx.Done()
 	}
 	errStop := stop(opts, running)

@@ -2,6 +2,7 @@ package order
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -263,6 +264,32 @@ func TestCancelAfterManualRefund(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.orderIn(t, o.OrderID, api.OrderCancelled)
+		f.want(t, http.StatusOK, "user:5", "POST", cancelPath(o.OrderID), `{"reason":"x"}`, "Idempotency-Key", "c")
+	})
+}
+
+// The answer of a capture that is asked for again is older than a refund by hand in between.
+func TestRefundBeforeTheAnswerOfTheCapture(t *testing.T) {
+	each(t, func(t *testing.T, db *sqldb.DB) {
+		w := newWorld()
+		f := start(t, db, w)
+		w.around(nil, first(1, "Capture", func(ctx context.Context) error {
+			o, err := orderByID(ctx, db, everyone(), 1)
+			if err != nil {
+				return err
+			}
+			if _, err := w.Refund(ctx, "by hand", o.payment.PaymentID, ""); err != nil {
+				return err
+			}
+			err = db.Tx(ctx, func(tx *sqldb.Tx) error {
+				return f.applyPaymentEvent(ctx, tx, api.Event{Kind: "payment", Subject: o.payment.PaymentID, Change: api.PaymentRefunded})
+			})
+			return errors.Join(err, noAnswer(ctx))
+		}))
+		o := f.buy(t, "user:5", "a")
+		if o.OrderID != 1 || o.Payment.State != api.PaymentRefunded {
+			t.Errorf("payment of order %d is %s, want %s", o.OrderID, o.Payment.State, api.PaymentRefunded)
+		}
 		f.want(t, http.StatusOK, "user:5", "POST", cancelPath(o.OrderID), `{"reason":"x"}`, "Idempotency-Key", "c")
 	})
 }

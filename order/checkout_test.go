@@ -410,6 +410,22 @@ func TestReplayWithoutNeighbours(t *testing.T) {
 	})
 }
 
+// Whatever a key consists of, the saga can keep its name.
+func TestLongKeys(t *testing.T) {
+	each(t, func(t *testing.T, db *sqldb.DB) {
+		f := start(t, db, newWorld())
+		for _, c := range []string{"<", `"`, `\`, "k"} {
+			cart := f.fill(t, "user:5", api.ItemQuantity{ProductID: 1, Quantity: 1})
+			key := strings.Repeat(c, 128)
+			first := f.want(t, http.StatusCreated, "user:5", "POST", checkoutPath(cart), goodCheckout, "Idempotency-Key", key)
+			again := f.want(t, http.StatusCreated, "user:5", "POST", checkoutPath(cart), goodCheckout, "Idempotency-Key", key)
+			if again.body != first.body {
+				t.Errorf("replay under a key of %s = %s, want %s", c, again.body, first.body)
+			}
+		}
+	})
+}
+
 func TestParsePrefer(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

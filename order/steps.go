@@ -77,9 +77,15 @@ func (g *saga) quantities() []api.ItemQuantity {
 	return items
 }
 
-// paid keeps what payment-service answered.
+// paid keeps what payment-service answered, unless its events have told meanwhile that money went back:
+// an answer that is asked for again is as old as the first.
 func paid(p api.Payment) func(*record) {
-	return func(o *record) { o.payment = api.OrderPayment{PaymentID: p.PaymentID, State: p.State} }
+	return func(o *record) {
+		if o.payment.PaymentID == p.PaymentID && (!holdsMoney(o.payment.State) || o.payment.State == api.PaymentPartiallyRefunded) {
+			return
+		}
+		o.payment = api.OrderPayment{PaymentID: p.PaymentID, State: p.State}
+	}
 }
 
 // shipped keeps what shipping-service answered, unless it has told more by itself meanwhile.

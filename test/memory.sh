@@ -18,7 +18,7 @@ for name in $names; do
   pids+=($!)
 done
 for _ in $(seq 100); do curl -sf http://127.0.0.1:28080/product-service/api/products >/dev/null && break; sleep 0.2; done
-sleep "${SETTLE:-10}"
+sleep "${SETTLE:-15}"
 i=0
 for name in $names; do printf '%-20s %s\n' "tienda run $name" "$(rss "${pids[$i]}")"; i=$((i + 1)); done
 for p in "${pids[@]}"; do kill "$p"; done

@@ -49,7 +49,7 @@ func ReadPage(r *http.Request, idColumn string, sortable map[string]string) (Pag
 	switch {
 	case p.Size < 1 || p.Size > MaxPageSize:
 		return p, api.Invalid(api.FieldError{Field: "size", Reason: fmt.Sprintf("must be 1 to %d", MaxPageSize)})
-	case p.Number < 0 || p.Number*p.Size > maxOffset:
+	case p.Number < 0 || p.Number > maxOffset/p.Size:
 		return p, api.Invalid(api.FieldError{Field: "page", Reason: "is out of range; use after= for long lists"})
 	}
 	byID, err := p.sortBy(query["sort"], sortable)

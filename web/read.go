@@ -17,6 +17,10 @@ import (
 // MaxBody bounds the body of every request that a service reads.
 const MaxBody = 1 << 20
 
+// maxDepth bounds how deep JSON nests. Nothing here nests half as deep, and types that hold each other,
+// such as users and credentials, read what is inside them once more at each level.
+const maxDepth = 16
+
 // Read decodes the JSON body of the request. Origin rows are read leniently: unknown fields are
 // ignored. Everything newer refuses them, so that a misspelt field does not pass in silence.
 func Read[T any](w http.ResponseWriter, r *http.Request) (T, error) {
@@ -59,6 +63,9 @@ func Decode[T any](body []byte, lenient bool) (T, error) {
 	if first := bytes.TrimSpace(body)[0]; first != '{' && first != '[' {
 		return value, api.BadRequest("a JSON object is wanted")
 	}
+	if deeper(body, maxDepth) {
+		return value, api.BadRequest("the JSON is nested more than %d deep", maxDepth)
+	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	if !lenient {
 		decoder.DisallowUnknownFields()
@@ -70,6 +77,28 @@ func Decode[T any](body []byte, lenient bool) (T, error) {
 		return value, api.BadRequest("there is more behind the JSON value")
 	}
 	return value, nil
+}
+
+// deeper reports whether lists and objects nest more than so many deep. What is no JSON is the decoder's
+// to refuse.
+func deeper(body []byte, most int) bool {
+	depth, quoted := 0, false
+	for i := 0; i < len(body); i++ {
+		switch c := body[i]; {
+		case quoted && c == '\\':
+			i++ // whatever follows is part of the text
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			if depth++; depth > most {
+				return true
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return false
 }
 
 func badJSON(err error) error {

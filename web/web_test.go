@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 
@@ -188,8 +189,10 @@ func TestBadBodiesAreClientErrors(t *testing.T) {
 		"huge number":       {`{"width":1e400}`, 400, 400, "width"},
 		"bad id":            {`{"id":"x"}`, 400, 400, "an id"},
 		"invalid UTF-8":     {"{\"name\":\"\xff\"}", 400, 400, "UTF-8"},
-		"depth 10,000":      {strings.Repeat(`{"inner":`, 10001) + "null" + strings.Repeat("}", 10001), 400, 400, "depth"},
-		"deep list":         {strings.Repeat("[", 100_000), 400, 400, "JSON"},
+		"depth 17":          {strings.Repeat(`{"inner":`, 17) + "null" + strings.Repeat("}", 17), 400, 400, "deep"},
+		"deep list":         {strings.Repeat("[", 100_000), 400, 400, "deep"},
+		"braces in text":    {`{"name":"\"` + strings.Repeat(`[{\"`, 50) + `"}`, 200, 200, ""},
+		"many, not deep":    {`{"inner":{"tags":[` + strings.Repeat(`[],{},`, 50) + `""]}}`, 400, 400, "tags"},
 		"10 MiB":            {`{"name":"` + strings.Repeat("a", 10<<20) + `"}`, 413, 413, "larger"},
 	} {
 		for path, want := range map[string]int{"/box-service/api/old": c.old, "/box-service/api/new": c.new} {
@@ -205,6 +208,18 @@ func TestBadBodiesAreClientErrors(t *testing.T) {
 	handler.ServeHTTP(w, r)
 	if w.Code != http.StatusUnsupportedMediaType {
 		t.Errorf("form: %d, want 415", w.Code)
+	}
+}
+
+// TestDeepBodiesCostLittle: types that nest each other read what is inside them once more at each level.
+func TestDeepBodiesCostLittle(t *testing.T) {
+	t.Parallel()
+	const levels = 500
+	body := strings.Repeat(`{"credential":{"user":`, levels) + `{"firstName":"` + strings.Repeat("x", 900_000) + `"}` + strings.Repeat("}}", levels)
+	start := time.Now()
+	_, err := web.Decode[api.User]([]byte(body), true)
+	if elapsed := time.Since(start); !api.IsStatus(err, http.StatusBadRequest) || elapsed > 2*time.Second {
+		t.Errorf("Decode(%d nested users) = %v after %v, want a 400 at once", levels, err, elapsed)
 	}
 }
 
@@ -274,6 +289,7 @@ func TestPages(t *testing.T) {
 		"size=-1":                   "422",
 		"page=-1":                   "422",
 		"page=99999999":             "422",
+		"page=9223372036854775807":  "422",
 		"page=x":                    "400",
 		"page=99999999999999999999": "400",
 		"after=%21":                 "400",
