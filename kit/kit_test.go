@@ -430,6 +430,33 @@ func TestLogsCarryNoBodiesButTraceIDs(t *testing.T) {
 	}
 }
 
+// TestTracesCarryNoTokens: one route of the original system has the token in its path.
+func TestTracesCarryNoTokens(t *testing.T) {
+	t.Parallel()
+	var sent logBuffer
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(&sent, r.Body) }))
+	t.Cleanup(collector.Close)
+	settings := flags(registryServer(t))
+	settings["management.tracing.sampling.probability"] = "1"
+	settings["spring.zipkin.base-url"] = collector.URL
+	const token = "eyJhbGciOiJFZERTQSJ9.eyJ1aWQiOjV9.c2lnbmF0dXJl"
+	inner := answering("inner-service", func(*Env) http.HandlerFunc { return func(http.ResponseWriter, *http.Request) {} })
+	outer := answering("outer-service", func(env *Env) http.HandlerFunc {
+		return func(_ http.ResponseWriter, r *http.Request) {
+			request, _ := http.NewRequestWithContext(r.Context(), http.MethodGet, "http://inner-service/inner-service/hello/"+token, http.NoBody)
+			if response, err := env.HTTP.Do(request); err == nil {
+				_ = response.Body.Close()
+			}
+		}
+	})
+	p := run(t, Options{Flags: settings}, inner, outer)
+	get(t, p.url("outer-service", "/outer-service/hello/"+token+"?token="+token))
+	p.end()
+	if got := sent.String(); strings.Contains(got, token) || !strings.Contains(got, "/inner-service/hello/TOKEN") || !strings.Contains(got, "/outer-service/hello/TOKEN") {
+		t.Errorf("traces hold %q", got)
+	}
+}
+
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("net/http.(*persistConn).writeLoop"), goleak.IgnoreTopFunction("net/http.(*persistConn).readLoop"),
 		goleak.IgnoreTopFunction("internal/poll.runtime_pollWait"))

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,7 +55,7 @@ func (m *member) openTracing(ctx context.Context, common commonSettings) error {
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithResource(described),
 		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(common.Management.Tracing.Sampling.Probability))),
-		sdktrace.WithBatcher(exporter, sdktrace.WithBatchTimeout(exportEvery), sdktrace.WithMaxQueueSize(8192)),
+		sdktrace.WithBatcher(discreet{exporter}, sdktrace.WithBatchTimeout(exportEvery), sdktrace.WithMaxQueueSize(8192)),
 	)
 	m.tracer = provider
 	m.closers = append(m.closers, func(ctx context.Context) error {
@@ -66,6 +68,35 @@ func (m *member) openTracing(ctx context.Context, common commonSettings) error {
 	})
 	return nil
 }
+
+// discreet is an exporter that leaves users' tokens out: a trace is for more eyes than a token, and
+// paths and queries are part of it.
+type discreet struct{ sdktrace.SpanExporter }
+
+var jwtPattern = regexp.MustCompile(`eyJ[\w-]*\.[\w-]+\.[\w-]*`)
+
+// ExportSpans implements sdktrace.SpanExporter.
+func (d discreet) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	spans = slices.Clone(spans)
+	for i, span := range spans {
+		attributes := slices.Clone(span.Attributes())
+		for j, a := range attributes {
+			if a.Value.Type() == attribute.STRING {
+				attributes[j].Value = attribute.StringValue(jwtPattern.ReplaceAllLiteralString(a.Value.AsString(), "TOKEN"))
+			}
+		}
+		spans[i] = discreetSpan{span, attributes}
+	}
+	return d.SpanExporter.ExportSpans(ctx, spans)
+}
+
+type discreetSpan struct {
+	sdktrace.ReadOnlySpan
+	attributes []attribute.KeyValue
+}
+
+// Attributes implements sdktrace.ReadOnlySpan.
+func (s discreetSpan) Attributes() []attribute.KeyValue { return s.attributes }
 
 // background is the trace id of everything that is not traced; logs leave it out.
 var background = trace.TraceID{15: 1}
