@@ -132,7 +132,7 @@ func (c Currency) Minor(a Amount) (int64, error) {
 	return units, nil
 }
 
-// typeName lets a json.UnmarshalTypeError name what was wanted in words.
+// namedType lets a json.UnmarshalTypeError name what was wanted in words.
 type namedType struct {
 	reflect.Type
 	name string

@@ -74,7 +74,7 @@ func wholeNumber(data []byte, want string) (int64, error) {
 
 func clip(text string) string {
 	if len(text) > 40 {
-		return text[:40] + "…"
+		return strings.ToValidUTF8(text[:40], "") + "…"
 	}
 	return text
 }
@@ -176,7 +176,7 @@ type Page struct {
 	TotalPages    int64 `json:"totalPages"`
 	// LowerBound says that TotalElements is only known to be at least that many.
 	LowerBound bool `json:"lowerBound,omitempty"`
-	// Next is the cursor for "after=" that continues behind the last row; 0 at the end.
+	// Next is the cursor for "after=" that continues behind the last row; empty at the end.
 	Next string `json:"next,omitempty"`
 }
 

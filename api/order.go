@@ -96,14 +96,11 @@ func (a ShippingAddress) Validate(prefix string) []FieldError {
 		name, value string
 		most        int
 	}{{"fullAddress", a.FullAddress, 255}, {"postalCode", a.PostalCode, 32}, {"city", a.City, 120}} {
-		switch {
-		case strings.TrimSpace(f.value) == "":
-			errors = append(errors, FieldError{Field: prefix + "." + f.name, Reason: "must not be empty"})
-		case utf8.RuneCountInString(f.value) > f.most:
-			errors = append(errors, FieldError{Field: prefix + "." + f.name, Reason: fmt.Sprintf("is longer than %d characters", f.most)})
-		case strings.ContainsFunc(f.value, unicode.IsControl):
-			errors = append(errors, FieldError{Field: prefix + "." + f.name, Reason: "holds a control character"})
+		field := prefix + "." + f.name
+		if strings.TrimSpace(f.value) == "" {
+			errors = append(errors, FieldError{Field: field, Reason: "must not be empty"})
 		}
+		errors = append(errors, CheckLine(field, &f.value, f.most)...)
 	}
 	if !IsCountry(a.Country) {
 		errors = append(errors, FieldError{Field: prefix + ".country", Reason: "must be an ISO 3166 alpha-2 code such as TN or US"})

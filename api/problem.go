@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Problem is an RFC 9457 problem document and a Go error at once. It crosses a service boundary
@@ -172,4 +174,29 @@ func Valid(errors []FieldError) error {
 		return nil
 	}
 	return Invalid(errors...)
+}
+
+// CheckLine says what is wrong with a text that stands on one line: it has at most so many characters,
+// none of them a control character. A nil text is right.
+func CheckLine(field string, text *string, most int) []FieldError {
+	return checkCharacters(field, text, most, unicode.IsControl)
+}
+
+// CheckProse is [CheckLine] for a text that may have several lines.
+func CheckProse(field string, text *string, most int) []FieldError {
+	return checkCharacters(field, text, most, func(c rune) bool {
+		return unicode.IsControl(c) && c != '\n' && c != '\r' && c != '\t'
+	})
+}
+
+func checkCharacters(field string, text *string, most int, refused func(rune) bool) []FieldError {
+	switch {
+	case text == nil:
+		return nil
+	case utf8.RuneCountInString(*text) > most:
+		return []FieldError{{Field: field, Reason: fmt.Sprintf("is longer than %d characters", most)}}
+	case strings.ContainsFunc(*text, refused):
+		return []FieldError{{Field: field, Reason: "holds a control character"}}
+	}
+	return nil
 }

@@ -62,10 +62,10 @@ const (
 // Validate reports what is unacceptable in a product as it was sent: a 422 that names the fields.
 func (p Product) Validate(currency Currency) error {
 	wrong := slices.Concat(
-		checkLine("productTitle", p.ProductTitle, maxTitle),
-		checkLine("sku", p.SKU, maxSKU),
-		checkLine("imageUrl", p.ImageURL, maxImageURL),
-		checkProse("description", p.Description, maxDescription),
+		CheckLine("productTitle", p.ProductTitle, maxTitle),
+		CheckLine("sku", p.SKU, maxSKU),
+		CheckLine("imageUrl", p.ImageURL, maxImageURL),
+		CheckProse("description", p.Description, maxDescription),
 	)
 	if p.PriceUnit != nil {
 		minor, err := currency.Minor(*p.PriceUnit)
@@ -83,31 +83,6 @@ func (p Product) Validate(currency Currency) error {
 		wrong = append(wrong, FieldError{Field: "currency", Reason: "must be " + currency.Code + ", the currency of this shop"})
 	}
 	return Valid(wrong)
-}
-
-// checkLine is for text that stands on one line: at most so many characters, none of them a control
-// character.
-func checkLine(field string, text *string, most int) []FieldError {
-	return checkCharacters(field, text, most, unicode.IsControl)
-}
-
-// checkProse is for text of several lines.
-func checkProse(field string, text *string, most int) []FieldError {
-	return checkCharacters(field, text, most, func(c rune) bool {
-		return unicode.IsControl(c) && c != '\n' && c != '\r' && c != '\t'
-	})
-}
-
-func checkCharacters(field string, text *string, most int, refused func(rune) bool) []FieldError {
-	switch {
-	case text == nil:
-		return nil
-	case utf8.RuneCountInString(*text) > most:
-		return []FieldError{{Field: field, Reason: fmt.Sprintf("is longer than %d characters", most)}}
-	case strings.ContainsFunc(*text, refused):
-		return []FieldError{{Field: field, Reason: "holds a control character"}}
-	}
-	return nil
 }
 
 // Category groups products in a tree. As a resource of its own it always shows a parent, with
@@ -140,8 +115,8 @@ func (c *Category) UnmarshalJSON(data []byte) error {
 // Validate reports what is unacceptable in a category as it was sent: a 422 that names the fields.
 func (c Category) Validate() error {
 	return Valid(slices.Concat(
-		checkLine("categoryTitle", c.CategoryTitle, maxTitle),
-		checkLine("imageUrl", c.ImageURL, maxImageURL),
+		CheckLine("categoryTitle", c.CategoryTitle, maxTitle),
+		CheckLine("imageUrl", c.ImageURL, maxImageURL),
 	))
 }
 
@@ -202,7 +177,7 @@ func (m NewStockMovement) Validate() error {
 	if m.Quantity == 0 || m.Quantity > MaxQuantity || m.Quantity < -MaxQuantity {
 		wrong = append(wrong, FieldError{Field: "quantity", Reason: fmt.Sprintf("must be a number up to %d that is not 0", MaxQuantity)})
 	}
-	return Valid(append(wrong, checkLine("note", &m.Note, maxNote)...))
+	return Valid(append(wrong, CheckLine("note", &m.Note, maxNote)...))
 }
 
 // States of a reservation: HELD → COMMITTED → RETURNED; HELD → RELEASED; HELD → EXPIRED → HELD,

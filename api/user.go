@@ -36,8 +36,8 @@ type User struct {
 // Validate returns what is wrong with the fields that are given, those of the credential included.
 func (u User) Validate() []FieldError {
 	errors := slices.Concat(
-		checkText("firstName", u.FirstName, 255), checkText("lastName", u.LastName, 255),
-		checkText("imageUrl", u.ImageURL, 1024), checkText("email", u.Email, 254), checkText("phone", u.Phone, 64))
+		CheckProse("firstName", u.FirstName, 255), CheckProse("lastName", u.LastName, 255),
+		CheckProse("imageUrl", u.ImageURL, 1024), CheckProse("email", u.Email, 254), CheckProse("phone", u.Phone, 64))
 	if u.Email != nil && *u.Email != "" && len(errors) == 0 {
 		if address, err := mail.ParseAddress(*u.Email); err != nil || address.Address != *u.Email {
 			errors = append(errors, FieldError{Field: "email", Reason: "must be an e-mail address such as name@example.com"})
@@ -51,22 +51,6 @@ func (u User) Validate() []FieldError {
 	}
 	return errors
 }
-
-// checkText bounds a text that is stored in a column of most characters.
-func checkText(field string, text *string, most int) []FieldError {
-	switch {
-	case text == nil:
-		return nil
-	case utf8.RuneCountInString(*text) > most:
-		return []FieldError{{Field: field, Reason: "must not be longer than " + strconv.Itoa(most) + " characters"}}
-	case strings.ContainsFunc(*text, isControl):
-		return []FieldError{{Field: field, Reason: "must not hold control characters"}}
-	}
-	return nil
-}
-
-// isControl leaves out line breaks and tabs, which addresses may hold.
-func isControl(r rune) bool { return unicode.IsControl(r) && !strings.ContainsRune("\n\r\t", r) }
 
 // UnmarshalJSON also accepts "credentialDto".
 func (u *User) UnmarshalJSON(data []byte) error {
@@ -104,7 +88,7 @@ const maxPassword = 512
 // Validate returns what is wrong with the fields that are given. Whether a password is good enough is
 // for user-service to say.
 func (c Credential) Validate() []FieldError {
-	errors := checkText("username", c.Username, 255)
+	errors := CheckProse("username", c.Username, 255)
 	if c.Username != nil && (strings.TrimSpace(*c.Username) != *c.Username || strings.ContainsAny(*c.Username, "\n\r\t")) {
 		errors = append(errors, FieldError{Field: "username", Reason: "must not begin or end with a blank or hold line breaks"})
 	}
@@ -146,8 +130,8 @@ type Address struct {
 
 // Validate returns what is wrong with the fields that are given.
 func (a Address) Validate() []FieldError {
-	errors := slices.Concat(checkText("fullAddress", a.FullAddress, 255), checkText("postalCode", a.PostalCode, 32),
-		checkText("city", a.City, 120))
+	errors := slices.Concat(CheckProse("fullAddress", a.FullAddress, 255), CheckProse("postalCode", a.PostalCode, 32),
+		CheckProse("city", a.City, 120))
 	if a.Country != nil && !IsCountry(*a.Country) {
 		errors = append(errors, FieldError{Field: "country", Reason: "must be an ISO 3166 alpha-2 code such as TN or US"})
 	}
@@ -179,7 +163,7 @@ type VerificationToken struct {
 }
 
 // Validate returns what is wrong with the fields that are given.
-func (v VerificationToken) Validate() []FieldError { return checkText("token", v.Token, 255) }
+func (v VerificationToken) Validate() []FieldError { return CheckProse("token", v.Token, 255) }
 
 // UnmarshalJSON also accepts "credentialDto".
 func (v *VerificationToken) UnmarshalJSON(data []byte) error {

@@ -13,6 +13,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,14 +37,7 @@ type Caller struct {
 func (c Caller) Known() bool { return c.UserID != 0 || c.Service != "" || c.Open }
 
 // Admin reports whether the caller is an administrator.
-func (c Caller) Admin() bool {
-	for _, role := range c.Roles {
-		if role == api.RoleAdmin {
-			return true
-		}
-	}
-	return false
-}
+func (c Caller) Admin() bool { return slices.Contains(c.Roles, api.RoleAdmin) }
 
 // SeesAll reports whether the caller may see everybody's rows: administrators, components, and
 // everyone under tienda.access: open.

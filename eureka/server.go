@@ -139,8 +139,13 @@ func (s *Server) Instances() map[string]map[Status]int {
 }
 
 // ServeHTTP brings the path into the one form that the mux knows before asking
-// it, and leaves the pattern that it found in r.
+// it, and leaves the pattern that it found in r. Browsers can change nothing for
+// pages of other origins: those must not register instances that get tokens sent.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := new(http.CrossOriginProtection).Check(r); err != nil {
+		http.Error(w, err.Error(), http.StatusForbidden)
+		return
+	}
 	clean := path.Clean("/" + r.URL.EscapedPath())
 	if rest, ok := strings.CutPrefix(clean, "/eureka/v2"); ok && (rest == "" || rest[0] == '/') {
 		clean = "/eureka" + rest

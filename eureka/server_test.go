@@ -91,6 +91,28 @@ func TestGzip(t *testing.T) {
 	}
 }
 
+// TestPagesOfOthersRegisterNothing: a page that a developer happens to look at can post to this machine.
+func TestPagesOfOthersRegisterNothing(t *testing.T) {
+	t.Parallel()
+	s := NewServer(DefaultSettings(), time.Now)
+	const body = `{"instance":{"instanceId":"a","hostName":"h","app":"A","ipAddr":"10.0.0.1","dataCenterInfo":{"name":"MyOwn"}}}`
+	for name, test := range map[string]struct {
+		header, value string
+		want          int
+	}{
+		"a client":         {"Content-Type", "application/json", http.StatusNoContent},
+		"our own page":     {"Sec-Fetch-Site", "same-origin", http.StatusNoContent},
+		"a page elsewhere": {"Sec-Fetch-Site", "cross-site", http.StatusForbidden},
+		"an older browser": {"Origin", "http://evil.example", http.StatusForbidden},
+	} {
+		r := httptest.NewRequest(http.MethodPost, "http://h/eureka/apps/A", strings.NewReader(body))
+		r.Header.Set(test.header, test.value)
+		if rec := serve(s, r); rec.Code != test.want {
+			t.Errorf("%s: POST = %d %s, want %d", name, rec.Code, rec.Body, test.want)
+		}
+	}
+}
+
 func TestBodyIsLimited(t *testing.T) {
 	t.Parallel()
 	s := NewServer(DefaultSettings(), time.Now)

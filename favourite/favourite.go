@@ -59,8 +59,6 @@ const contextPath = "/favourite-service"
 func (s *Service) Routes() []web.Route {
 	sample := api.Favourite{UserID: 1, ProductID: 1, LikeDate: api.DateTime{Time: time.Date(2025, time.November, 4, 23, 52, 0, 805_000_000, time.UTC)}}
 	const one = "/api/favourites/{userId}/{productId}/{likeDate}"
-	events := journal.EventsRoute(nil, nil)
-	events.Handler = s.events
 	return []web.Route{
 		{Method: http.MethodGet, Pattern: "/api/favourites", Summary: "List favourites", Access: web.Owner, Origin: true,
 			Query: append([]string{"userId?of this user only"}, web.PageQuery...), Out: api.List[api.Favourite]{}, Handler: s.list},
@@ -76,12 +74,12 @@ func (s *Service) Routes() []web.Route {
 			Out: true, Handler: s.deleteByPath},
 		{Method: http.MethodDelete, Pattern: "/api/favourites/delete", Summary: "Delete the favourite that the body names", Access: web.Owner, Origin: true,
 			In: sample, Out: true, Handler: s.deleteByBody},
-		events,
+		journal.EventsRoute(s.events),
 	}
 }
 
 func (s *Service) events(w http.ResponseWriter, r *http.Request) error {
-	return journal.EventsRoute(s.db, s.now).Handler(w, r)
+	return journal.ServeEvents(w, r, s.db, s.now())
 }
 
 // How often the background work is done, and how long one turn of it may take.

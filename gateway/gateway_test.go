@@ -60,9 +60,9 @@ func (i instances) Instances(_ context.Context, name string) []string { return i
 func verify(_ context.Context, token string) (Principal, error) {
 	switch token {
 	case "selim":
-		return Principal{Subject: "selimhorri", UserID: 1, Roles: []string{api.RoleUser}}, nil
+		return Principal{Subject: "selimhorri", Roles: []string{api.RoleUser}}, nil
 	case "admin":
-		return Principal{Subject: "admin", UserID: 4, Roles: []string{api.RoleUser, api.RoleAdmin}}, nil
+		return Principal{Subject: "admin", Roles: []string{api.RoleUser, api.RoleAdmin}}, nil
 	case "service":
 		return Principal{Service: "order-service"}, nil
 	case "no-keys":

@@ -14,7 +14,6 @@ import (
 // Principal is whom a verified token speaks for.
 type Principal struct {
 	Subject string
-	UserID  int64
 	Roles   []string
 	// Service names the component a token was issued to; such tokens are refused from outside.
 	Service string

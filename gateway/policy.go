@@ -76,7 +76,6 @@ func (s Breaker) check(name string) error {
 // breaker is shared by all routes that name it.
 type breaker struct {
 	circuitbreaker.CircuitBreaker[int]
-	name     string
 	settings Breaker
 }
 
@@ -113,7 +112,7 @@ func (b *builder) breaker(name string) *breaker {
 		size := max(1, settings.SlidingWindowSize)
 		config = config.WithFailureThresholdRatio(uint(max(1, math.Ceil(rate*float64(size)))), uint(size))
 	}
-	built := &breaker{config.Build(), name, settings}
+	built := &breaker{config.Build(), settings}
 	b.table.breakers[name] = built
 	return built
 }

@@ -40,33 +40,36 @@ const settled = 2 * time.Second
 // pageOfEvents is how many events one answer holds.
 const pageOfEvents = 500
 
-// EventsRoute is the feed of a service's events: GET /api/events?after=SEQ.
-func EventsRoute(db *sqldb.DB, now func() time.Time) web.Route {
+// EventsRoute is the feed of a service's events: GET /api/events?after=SEQ. The handler is the service's
+// own, which calls [ServeEvents]: tables of routes can be read without a database.
+func EventsRoute(handler web.Handler) web.Route {
 	return web.Route{
 		Method: http.MethodGet, Pattern: "/api/events", Summary: "Read the events of this service, in order",
 		Access: web.AdminOrService, Query: []string{"after?seq of the last event that you have; 0 for all", "limit?at most 500"},
-		Out: api.List[api.Event]{},
-		Handler: func(w http.ResponseWriter, r *http.Request) error {
-			after, limit := int64(0), pageOfEvents
-			if text := r.URL.Query().Get("after"); text != "" {
-				var err error
-				if after, err = strconv.ParseInt(text, 10, 64); err != nil || after < 0 {
-					return api.BadRequest("parameter after: a number from 0 is wanted")
-				}
-			}
-			if text := r.URL.Query().Get("limit"); text != "" {
-				var err error
-				if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > pageOfEvents {
-					return api.BadRequest("parameter limit: a number from 1 to %d is wanted", pageOfEvents)
-				}
-			}
-			events, err := readEvents(r.Context(), db, after, limit, now().Add(-settled))
-			if err != nil {
-				return err
-			}
-			return web.JSON(w, http.StatusOK, api.List[api.Event]{Collection: events})
-		},
+		Out: api.List[api.Event]{}, Handler: handler,
 	}
+}
+
+// ServeEvents answers with the events behind the one that the caller has.
+func ServeEvents(w http.ResponseWriter, r *http.Request, db *sqldb.DB, now time.Time) error {
+	after, limit := int64(0), pageOfEvents
+	if text := r.URL.Query().Get("after"); text != "" {
+		var err error
+		if after, err = strconv.ParseInt(text, 10, 64); err != nil || after < 0 {
+			return api.BadRequest("parameter after: a number from 0 is wanted")
+		}
+	}
+	if text := r.URL.Query().Get("limit"); text != "" {
+		var err error
+		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > pageOfEvents {
+			return api.BadRequest("parameter limit: a number from 1 to %d is wanted", pageOfEvents)
+		}
+	}
+	events, err := readEvents(r.Context(), db, after, limit, now.Add(-settled))
+	if err != nil {
+		return err
+	}
+	return web.JSON(w, http.StatusOK, api.List[api.Event]{Collection: events})
 }
 
 func readEvents(ctx context.Context, db *sqldb.DB, after int64, limit int, until time.Time) ([]api.Event, error) {

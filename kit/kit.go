@@ -21,6 +21,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -235,7 +236,7 @@ func start(ctx context.Context, opts Options, service Service, fail context.Canc
 }
 
 func listenError(listen string, port int, err error) error {
-	if errors.Is(err, errAddressInUse) {
+	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("port %d on %s is taken by another process; stop it or move with --port-offset", port, hostWords(listen))
 	}
 	return fmt.Errorf("listen on port %d: %w", port, err)

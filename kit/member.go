@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,8 +21,6 @@ import (
 	"tienda/eureka"
 	"tienda/sqldb"
 )
-
-var errAddressInUse = syscall.EADDRINUSE
 
 // member is one running service.
 type member struct {
@@ -103,9 +102,7 @@ func (m *member) registration(common commonSettings) *eureka.Registration {
 	}
 	base := "http://" + net.JoinHostPort(host, portText) + m.service.Context
 	metadata := map[string]string{"management.port": portText}
-	for key, value := range instance.MetadataMap {
-		metadata[key] = value
-	}
+	maps.Copy(metadata, instance.MetadataMap)
 	return &eureka.Registration{
 		App: m.service.Name, InstanceID: instance.InstanceID, HostName: host, IPAddr: ip, Port: port,
 		HomePageURL: base + "/", StatusPageURL: base + "/actuator/info", HealthCheckURL: base + "/actuator/health",
@@ -179,8 +176,8 @@ func (m *member) stop(ctx context.Context) error {
 	}
 	m.endBackground()
 	_ = m.background.Wait() // spawn reports errors where they happen
-	for i := len(m.closers) - 1; i >= 0; i-- {
-		errs = append(errs, m.closers[i](ctx))
+	for _, closer := range slices.Backward(m.closers) {
+		errs = append(errs, closer(ctx))
 	}
 	return errors.Join(errs...)
 }

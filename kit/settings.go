@@ -100,12 +100,8 @@ func (s *settings) configServer() (uri string, optional bool) {
 
 // own looks a single key up in flags and environment, the layers that are there before any other.
 func (s *settings) own(key string) (string, bool) {
-	for _, flags := range []map[string]string{s.opts.Overrides[s.service], s.opts.Flags} {
-		for name, value := range flags {
-			if canonical(name) == canonical(key) {
-				return value, true
-			}
-		}
+	if value, ok := s.flagged(key); ok {
+		return value, true
 	}
 	for _, name := range environmentNames(key) {
 		if value, ok := s.environ[name]; ok {

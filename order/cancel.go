@@ -30,7 +30,7 @@ func (s *Service) cancel(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := api.Valid(checkText("reason", &in.Reason, 255)); err != nil {
+	if err := api.Valid(api.CheckProse("reason", &in.Reason, 255)); err != nil {
 		return err
 	}
 	if in.Reason == "" {
@@ -124,7 +124,7 @@ func (s *Service) shipmentChanged(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
-	problems := checkText("trackingNumber", &in.TrackingNumber, 128)
+	problems := api.CheckProse("trackingNumber", &in.TrackingNumber, 128)
 	if progress(in.State) == 0 {
 		problems = append(problems, api.FieldError{Field: "state", Reason: "is no state of a shipment"})
 	}

@@ -173,7 +173,7 @@ func checkCheckout(in api.Checkout) error {
 		if f.needed && f.text == "" {
 			problems = append(problems, api.FieldError{Field: f.field, Reason: "must not be empty"})
 		}
-		problems = append(problems, checkText(f.field, &f.text, f.most)...)
+		problems = append(problems, api.CheckProse(f.field, &f.text, f.most)...)
 	}
 	return api.Valid(problems)
 }

@@ -171,8 +171,6 @@ func (s *Service) Routes() []web.Route {
 	}
 	orderQuery := append([]string{"userId?of one user", "status?in one status", "ids?those with these ids, separated by commas"}, web.PageQuery...)
 	cartQuery := append([]string{"userId?of one user", "ids?those with these ids, separated by commas"}, web.PageQuery...)
-	events := journal.EventsRoute(nil, nil)
-	events.Handler = s.serveEvents
 	return []web.Route{
 		{Method: "GET", Pattern: "/api/orders", Summary: "List orders", Access: web.Owner, Origin: true, Query: orderQuery, Out: api.List[api.Order]{}, Handler: s.listOrders},
 		{Method: "GET", Pattern: "/api/orders/{orderId}", Summary: "Read an order with its lines and history", Access: web.Owner, Origin: true, Out: api.Order{}, Handler: s.getOrder},
@@ -193,12 +191,12 @@ func (s *Service) Routes() []web.Route {
 		{Method: "PUT", Pattern: "/api/carts/{cartId}/items/{productId}", Summary: "Put a product into a cart", Access: web.Owner, In: api.CartQuantity{Quantity: 2}, Out: api.Cart{}, Handler: s.putItem},
 		{Method: "DELETE", Pattern: "/api/carts/{cartId}/items/{productId}", Summary: "Take a product out of a cart", Access: web.Owner, Status: http.StatusNoContent, Handler: s.deleteItem},
 		{Method: "POST", Pattern: "/api/carts/{cartId}/checkout", Summary: "Turn a cart into an order and pay for it", Access: web.Owner, Idempotent: true, In: checkoutSample, Out: api.Order{}, Status: http.StatusCreated, Handler: s.checkout},
-		events,
+		journal.EventsRoute(s.serveEvents),
 	}
 }
 
 func (s *Service) serveEvents(w http.ResponseWriter, r *http.Request) error {
-	return journal.EventsRoute(s.db, s.now).Handler(w, r)
+	return journal.ServeEvents(w, r, s.db, s.now())
 }
 
 // Run drives sagas and follows the neighbours' events until ctx ends; then it lets the calls that are
@@ -281,17 +279,4 @@ func neighbour(service string, err error) error {
 		return fmt.Errorf("%w: %w", api.Unavailable(service), err)
 	}
 	return p
-}
-
-// checkText says what is wrong with a text for a column of most characters; nil is no text.
-func checkText(field string, text *string, most int) []api.FieldError {
-	switch {
-	case text == nil:
-		return nil
-	case utf8.RuneCountInString(*text) > most:
-		return []api.FieldError{{Field: field, Reason: fmt.Sprintf("is longer than %d characters", most)}}
-	case strings.ContainsFunc(*text, func(c rune) bool { return unicode.IsControl(c) && c != '\n' && c != '\t' && c != '\r' }):
-		return []api.FieldError{{Field: field, Reason: "holds a control character"}}
-	}
-	return nil
 }

@@ -217,7 +217,7 @@ func ownerOfCart(ctx context.Context, tx *sqldb.Tx, id api.ID) (api.ID, error) {
 
 // applyPlain sets the fields of an order that are given.
 func (s *Service) applyPlain(o *record, in api.Order) error {
-	problems := checkText("orderDesc", in.OrderDesc, 255)
+	problems := api.CheckProse("orderDesc", in.OrderDesc, 255)
 	if in.OrderDesc != nil {
 		o.desc = in.OrderDesc
 	}

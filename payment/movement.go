@@ -44,7 +44,7 @@ func (s *Service) authorize(w http.ResponseWriter, r *http.Request) error {
 	if in.PaymentMethod.Token == "" {
 		reasons = append(reasons, api.FieldError{Field: "paymentMethod.token", Reason: "must not be empty"})
 	}
-	reasons = append(reasons, textErrors("paymentMethod.token", in.PaymentMethod.Token)...)
+	reasons = append(reasons, api.CheckLine("paymentMethod.token", &in.PaymentMethod.Token, maxText)...)
 	if err := api.Valid(reasons); err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (s *Service) moveOn(w http.ResponseWriter, r *http.Request, kind Kind) erro
 		return err
 	}
 	var amount int64
-	reasons := textErrors("reason", in.Reason)
+	reasons := api.CheckLine("reason", &in.Reason, maxText)
 	if in.Amount != nil {
 		var wrong []api.FieldError
 		amount, wrong = s.amount("amount", in.Amount)
@@ -409,17 +409,6 @@ const (
 	maxCode      = 64
 	maxReference = 128
 )
-
-// textErrors says what is wrong with a text that goes into a column.
-func textErrors(field, value string) []api.FieldError {
-	switch {
-	case len(value) > maxText:
-		return []api.FieldError{{Field: field, Reason: fmt.Sprintf("is longer than %d bytes", maxText)}}
-	case strings.ContainsFunc(value, unicode.IsControl):
-		return []api.FieldError{{Field: field, Reason: "holds a control character"}}
-	}
-	return nil
-}
 
 // clip shortens a text of a provider to what its column holds.
 func clip(text string, most int) string {

@@ -100,10 +100,6 @@ func (s *Service) Routes() []web.Route {
 	example := api.Payment{IsPayed: new(false), PaymentStatus: new(api.PaymentInProgress), Order: &api.Order{OrderID: 1}}
 	authorization := api.Authorization{OrderID: 1, UserID: 1, Currency: "USD", PaymentMethod: api.PaymentMethod{Provider: sandboxName, Token: tokenOK}}
 	part := api.PaymentAmount{Reason: "returned"}
-	events := journal.EventsRoute(nil, nil)
-	events.Handler = func(w http.ResponseWriter, r *http.Request) error {
-		return journal.EventsRoute(s.db, s.now).Handler(w, r)
-	}
 	return []web.Route{
 		{Method: http.MethodGet, Pattern: "/api/payments", Summary: "List payments", Access: web.Owner, Origin: true,
 			Query: append([]string{"orderId?of this order", "orderIds?of these orders", "ids?these payments"}, web.PageQuery...),
@@ -130,8 +126,12 @@ func (s *Service) Routes() []web.Route {
 		{Method: http.MethodGet, Pattern: "/api/ledger", Summary: "Read the postings of the money ledger, oldest first", Access: web.Admin,
 			Query: []string{"orderId?of this order", "page?number of the page, from 0", "size?postings in a page, at most 1000"},
 			Out:   []api.Posting{}, Handler: s.ledger},
-		events,
+		journal.EventsRoute(s.events),
 	}
+}
+
+func (s *Service) events(w http.ResponseWriter, r *http.Request) error {
+	return journal.ServeEvents(w, r, s.db, s.now())
 }
 
 // How often the background looks for work, and how much it does at once.

@@ -40,7 +40,7 @@ func (o *orders) Order(_ context.Context, id api.ID) (api.Order, error) {
 	if o.down || id > 4 {
 		return api.Order{}, api.NotFound("Order with id: %d not found", id)
 	}
-	return api.Order{OrderID: id, OrderDesc: new("init"), OrderFee: new(dollars.Amount(9999)), Cart: &api.Cart{CartID: id, UserID: id}}, nil
+	return api.Order{OrderID: id, OrderDesc: new("init"), OrderFee: new(dollars.Amount(9999)), Cart: &api.Cart{CartID: id}, UserID: id}, nil
 }
 
 func (o *orders) Orders(ctx context.Context, ids []api.ID) ([]api.Order, error) {

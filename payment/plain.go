@@ -165,14 +165,11 @@ func (s *Service) ownerOf(ctx context.Context, order api.ID) api.ID {
 	ctx, cancel := context.WithTimeout(ctx, neighbourTimeout)
 	defer cancel()
 	found, err := s.orders.Order(ctx, order)
-	if err != nil || found.Cart == nil {
+	if err != nil {
 		s.log.DebugContext(ctx, "payment without a known owner", "order", order, "err", err)
 		return 0
 	}
-	if found.Cart.UserID == 0 && found.Cart.User != nil {
-		return found.Cart.User.UserID
-	}
-	return found.Cart.UserID
+	return found.UserID
 }
 
 func (s *Service) deletePayment(w http.ResponseWriter, r *http.Request) error {

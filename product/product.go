@@ -68,8 +68,6 @@ func (s *Service) Routes() []web.Route {
 		"categoryId?this category and those below it", "minPrice", "maxPrice", "inStock?true: only what is available",
 		"ids?comma list of ids: those of them that are on sale"}, web.PageQuery...)
 
-	events := journal.EventsRoute(nil, nil)
-	events.Handler = s.events
 	return []web.Route{
 		{Method: http.MethodGet, Pattern: "/api/products", Summary: "List and search products", Access: web.Public, Origin: true,
 			Query: productQuery, Out: api.List[api.Product]{}, Handler: s.listProducts},
@@ -114,12 +112,12 @@ func (s *Service) Routes() []web.Route {
 		{Method: http.MethodPost, Pattern: "/api/reservations/{orderId}/release", Summary: "Give the stock of an order back", Access: web.Service,
 			Out: api.Reservation{}, Handler: s.release},
 
-		events,
+		journal.EventsRoute(s.events),
 	}
 }
 
 func (s *Service) events(w http.ResponseWriter, r *http.Request) error {
-	return journal.EventsRoute(s.db, s.now).Handler(w, r)
+	return journal.ServeEvents(w, r, s.db, s.now())
 }
 
 // sampleAmount is an amount for the documentation.

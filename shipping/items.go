@@ -250,14 +250,11 @@ func (s *Service) ownerOf(ctx context.Context, order api.ID) api.ID {
 	ctx, cancel := context.WithTimeout(ctx, neighbourTimeout)
 	defer cancel()
 	found, err := s.orders.Order(ctx, order)
-	if err != nil || found.Cart == nil {
+	if err != nil {
 		s.log.DebugContext(ctx, "order item without a known owner", "order", order, "err", err)
 		return 0
 	}
-	if found.Cart.User != nil {
-		return cmp.Or(found.Cart.UserID, found.Cart.User.UserID)
-	}
-	return found.Cart.UserID
+	return found.UserID
 }
 
 func (s *Service) deleteItem(w http.ResponseWriter, r *http.Request) error {

@@ -74,7 +74,7 @@ func (s *Service) rates(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := api.Valid(append(addressErrors(in.ShippingAddress), itemErrors(in.Items)...)); err != nil {
+	if err := api.Valid(append(in.ShippingAddress.Validate("shippingAddress"), itemErrors(in.Items)...)); err != nil {
 		return err
 	}
 	var count int64
@@ -125,23 +125,4 @@ func itemErrors(items []api.ItemQuantity) []api.FieldError {
 		seen[item.ProductID] = true
 	}
 	return errors
-}
-
-func addressErrors(a api.ShippingAddress) []api.FieldError {
-	errors := a.Validate("shippingAddress")
-	for _, f := range []struct{ name, value string }{{"fullAddress", a.FullAddress}, {"postalCode", a.PostalCode}, {"city", a.City}} {
-		errors = append(errors, textErrors("shippingAddress."+f.name, f.value, 255)...)
-	}
-	return errors
-}
-
-// textErrors says what is wrong with a text that goes into a column of so many characters.
-func textErrors(field, value string, most int) []api.FieldError {
-	switch {
-	case len(value) > most:
-		return []api.FieldError{{Field: field, Reason: fmt.Sprintf("is longer than %d bytes", most)}}
-	case strings.ContainsFunc(value, unicode.IsControl):
-		return []api.FieldError{{Field: field, Reason: "holds a control character"}}
-	}
-	return nil
 }

@@ -40,7 +40,7 @@ func (s *Service) createShipment(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	in.Service = cmp.Or(in.Service, serviceStandard)
-	reasons := append(addressErrors(in.ShippingAddress), itemErrors(in.Items)...)
+	reasons := append(in.ShippingAddress.Validate("shippingAddress"), itemErrors(in.Items)...)
 	if in.OrderID <= 0 {
 		reasons = append(reasons, api.FieldError{Field: "orderId", Reason: "must be positive"})
 	}
@@ -173,9 +173,8 @@ func (s *Service) moveShipment(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	reasons := textErrors("trackingNumber", in.TrackingNumber, 128)
-	reasons = append(reasons, textErrors("carrier", in.Carrier, 64)...)
-	reasons = append(reasons, textErrors("note", in.Note, 255)...)
+	reasons := slices.Concat(api.CheckLine("trackingNumber", &in.TrackingNumber, 128), api.CheckLine("carrier", &in.Carrier, 64),
+		api.CheckLine("note", &in.Note, 255))
 	if !slices.Contains(states[:], in.State) {
 		reasons = append(reasons, api.FieldError{Field: "state", Reason: "must be one of " + strings.Join(states[:], ", ")})
 	}

@@ -72,10 +72,6 @@ func (s *Service) Routes() []web.Route {
 	items := []api.ItemQuantity{{ProductID: 1, Quantity: 2}}
 	itemKey := []string{"orderId?instead of the body", "productId?instead of the body"}
 	filters := append([]string{"orderId?of this order", "orderIds?of these orders"}, web.PageQuery...)
-	events := journal.EventsRoute(nil, nil)
-	events.Handler = func(w http.ResponseWriter, r *http.Request) error {
-		return journal.EventsRoute(s.db, s.now).Handler(w, r)
-	}
 	return []web.Route{
 		{Method: http.MethodGet, Pattern: "/api/shippings", Summary: "List order items", Access: web.Owner, Origin: true,
 			Query: filters, Out: api.List[api.OrderItem]{}, Handler: s.listItems},
@@ -103,8 +99,12 @@ func (s *Service) Routes() []web.Route {
 			Out: api.Shipment{}, Handler: s.getShipment},
 		{Method: http.MethodPost, Pattern: "/api/shipments/{shipmentId}/events", Summary: "Move a shipment on", Access: web.AdminOrService, Idempotent: true,
 			In: api.ShipmentEvent{State: api.ShipmentLabelCreated, TrackingNumber: "TN123", Carrier: "post"}, Out: api.Shipment{}, Handler: s.moveShipment},
-		events,
+		journal.EventsRoute(s.events),
 	}
+}
+
+func (s *Service) events(w http.ResponseWriter, r *http.Request) error {
+	return journal.ServeEvents(w, r, s.db, s.now())
 }
 
 // How often the background looks for work.

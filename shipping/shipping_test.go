@@ -62,7 +62,7 @@ func (n *neighbours) Order(_ context.Context, id api.ID) (api.Order, error) {
 	if down, _ := n.state(); down || id > 4 {
 		return api.Order{}, api.NotFound("Order with id: %d not found", id)
 	}
-	return api.Order{OrderID: id, OrderDesc: new("init"), OrderFee: new(dollars.Amount(9999)), Cart: &api.Cart{CartID: id, UserID: id}}, nil
+	return api.Order{OrderID: id, OrderDesc: new("init"), OrderFee: new(dollars.Amount(9999)), Cart: &api.Cart{CartID: id}, UserID: id}, nil
 }
 
 func (n *neighbours) Orders(_ context.Context, ids []api.ID) ([]api.Order, error) {

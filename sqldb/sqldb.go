@@ -217,9 +217,6 @@ func redact(source string) string {
 // Ping reports whether the database answers.
 func (db *DB) Ping(ctx context.Context) error { return db.read.PingContext(ctx) }
 
-// Engine names the database engine: "sqlite" or "mysql". It is for reports, never for choosing a statement.
-func (db *DB) Engine() string { return string(db.engine) }
-
 // Close ends all connections. Transactions that are under way fail.
 func (db *DB) Close() error {
 	if db.read == db.write {

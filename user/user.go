@@ -63,8 +63,6 @@ func New(db *sqldb.DB, settings Settings, log *slog.Logger, now func() time.Time
 
 // Routes is the table of the service. It can be read from a nil Service.
 func (s *Service) Routes() []web.Route {
-	events := journal.EventsRoute(nil, nil)
-	events.Handler = s.events
 	named := api.User{FirstName: new("Ada"), LastName: new("Lovelace"), Email: new("ada@example.com"), Phone: new("+21622125144"),
 		Credential: &api.Credential{Username: new("ada"), Password: new("a long passphrase")}}
 	login := api.Credential{Username: new("ada"), Password: new("a long passphrase"), User: &api.User{UserID: 1}}
@@ -108,12 +106,12 @@ func (s *Service) Routes() []web.Route {
 		{Method: "POST", Pattern: "/api/refresh-tokens/rotate", Summary: "Use up a refresh token for the next", Access: web.Service, In: api.RefreshToken{}, Out: api.Session{}, Handler: proxyOnly(s.rotateRefreshToken)},
 		{Method: "POST", Pattern: "/api/refresh-tokens/revoke", Summary: "End the session of a refresh token", Access: web.Service, In: api.RefreshToken{}, Status: http.StatusNoContent, Handler: proxyOnly(s.revokeRefreshToken)},
 		{Method: "GET", Pattern: "/api/signing-keys", Summary: "Read the keys that sign users' tokens", Access: web.Service, Out: api.List[api.SigningKey]{}, Handler: proxyOnly(s.listSigningKeys)},
-		events,
+		journal.EventsRoute(s.events),
 	}
 }
 
 func (s *Service) events(w http.ResponseWriter, r *http.Request) error {
-	return journal.EventsRoute(s.db, s.now).Handler(w, r)
+	return journal.ServeEvents(w, r, s.db, s.now())
 }
 
 // proxyOnly closes a row to all components but the one that logs users in.

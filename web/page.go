@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -91,7 +92,7 @@ func (p *PageRequest) sortBy(sorts []string, sortable map[string]string) (byID b
 		column, ok := sortable[strings.TrimSpace(field)]
 		if !ok || (direction != "ASC" && direction != "DESC") {
 			return false, api.Invalid(api.FieldError{Field: "sort", Reason: fmt.Sprintf("%q: want FIELD,asc or FIELD,desc with a field of %s",
-				clip(sort), strings.Join(sortedKeys(sortable), ", "))})
+				clip(sort), strings.Join(slices.Sorted(maps.Keys(sortable)), ", "))})
 		}
 		if column == p.idColumn {
 			p.descending = direction == "DESC"
@@ -106,15 +107,6 @@ func (p *PageRequest) sortBy(sorts []string, sortable map[string]string) (byID b
 	}
 	p.order = strings.Join(append(columns, last), ", ")
 	return byID, nil
-}
-
-func sortedKeys(m map[string]string) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 // Newest makes the order newest first where the caller asked for none.

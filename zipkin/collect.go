@@ -18,6 +18,10 @@ import (
 // maxMessage bounds a message, both as it comes and uncompressed.
 const maxMessage = 10 << 20
 
+// maxDecoding is how many messages are decoded at once: a large one takes ten
+// times its size in memory while it is. The others wait for their turn.
+const maxDecoding = 2
+
 // A format is one of the encodings of a list of spans.
 type format struct {
 	name   string
@@ -59,10 +63,11 @@ func (s *Server) take(w http.ResponseWriter, r *http.Request, f format) error {
 	default:
 		return &refusal{http.StatusUnsupportedMediaType, fmt.Sprintf("media type %s is not supported: send application/json", quote(media))}
 	}
-	body, err := readMessage(w, r)
+	body, done, err := s.readMessage(w, r)
 	if err != nil {
 		return err
 	}
+	defer done()
 	s.counters.bytes.Add(float64(len(body)))
 	s.counters.messageBytes.Set(float64(len(body)))
 	if len(body) == 0 || string(body) == "[]" { // how reporters ask whether we are there
@@ -105,18 +110,32 @@ func mediaType(r *http.Request) string {
 	return media
 }
 
-// readMessage reads a body that may be compressed.
-func readMessage(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxMessage))
+// readMessage reads a body that may be compressed. When it has come it waits for
+// its turn to be decoded, which ends with done.
+func (s *Server) readMessage(w http.ResponseWriter, r *http.Request) (body []byte, done func(), err error) {
+	body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxMessage))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, tooLarge()
+		return nil, nil, tooLarge()
 	}
 	if err != nil {
-		return nil, badRequest("Cannot read spans: the body ended early")
+		return nil, nil, badRequest("Cannot read spans: the body ended early")
 	}
-	if len(body) == 0 || !strings.Contains(r.Header.Get("Content-Encoding"), "gzip") {
-		return body, nil
+	select {
+	case s.decoding <- struct{}{}:
+		done = func() { <-s.decoding }
+	case <-r.Context().Done():
+		return nil, nil, r.Context().Err()
 	}
+	if len(body) > 0 && strings.Contains(r.Header.Get("Content-Encoding"), "gzip") {
+		if body, err = uncompress(body); err != nil {
+			done()
+			return nil, nil, err
+		}
+	}
+	return body, done, nil
+}
+
+func uncompress(body []byte) ([]byte, error) {
 	z, err := gzip.NewReader(bytes.NewReader(body))
 	if err != nil {
 		return nil, badRequest("Cannot gunzip spans")

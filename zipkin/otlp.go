@@ -60,10 +60,11 @@ func (s *Server) takeOTLP(w http.ResponseWriter, r *http.Request, media string) 
 		return &refusal{http.StatusUnsupportedMediaType,
 			fmt.Sprintf("media type %s is not supported: send application/x-protobuf or application/json", quote(media))}
 	}
-	body, err := readMessage(w, r)
+	body, done, err := s.readMessage(w, r)
 	if err != nil {
 		return err
 	}
+	defer done()
 	s.counters.bytes.Add(float64(len(body)))
 	s.counters.messageBytes.Set(float64(len(body)))
 	spans, err := decode(body)

@@ -3,6 +3,8 @@ package zipkin
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -400,6 +402,36 @@ func TestLimits(t *testing.T) {
 	if got := get[[]Span](t, f, "/api/v2/trace/2"); len(got) != 1 {
 		t.Errorf("compressed span: trace = %v, want 1 span", got)
 	}
+}
+
+// TestTurns posts messages while as many as may be are being decoded.
+func TestTurns(t *testing.T) {
+	t.Parallel()
+	f := newSQLite(t, nil)
+	for range maxDecoding {
+		f.decoding <- struct{}{}
+	}
+	for _, path := range []string{"/api/v2/spans", "/v1/traces", "/zipkin/view/trace"} {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		r := httptest.NewRequestWithContext(ctx, "POST", path, strings.NewReader("[]"))
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		f.ServeHTTP(w, r)
+		cancel()
+		if w.Code != http.StatusServiceUnavailable {
+			t.Errorf("POST %s when it is not its turn = %d %s, want 503", path, w.Code, w.Body)
+		}
+	}
+	for range maxDecoding {
+		<-f.decoding
+	}
+	for range 2 * maxDecoding { // every way out gives the turn back
+		f.do(t, "POST", "/api/v2/spans", "no spans")
+		f.do(t, "POST", "/api/v2/spans", "no gzip", "Content-Encoding", "gzip")
+		f.do(t, "POST", "/v1/traces", "no spans", "Content-Type", "application/json")
+		f.do(t, "POST", "/zipkin/view/trace", "no spans")
+	}
+	f.post(t, `[{"traceId":"1","id":"1"}]`)
 }
 
 // TestSampled posts the same traces at several rates: a trace is stored whole

@@ -217,10 +217,11 @@ func (s *Server) getView(w http.ResponseWriter, r *http.Request) error {
 
 // postView draws a trace that someone has as a file. It is not stored.
 func (s *Server) postView(w http.ResponseWriter, r *http.Request) error {
-	body, err := readMessage(w, r)
+	body, done, err := s.readMessage(w, r)
 	if err != nil {
 		return err
 	}
+	defer done()
 	list, err := DecodeJSON(body)
 	if err != nil {
 		return badRequest("this is no list of Zipkin v2 spans: %v", err)

@@ -102,6 +102,7 @@ type Server struct {
 	sampler  sampler
 	counters *counters
 	queue    *queue
+	decoding chan struct{} // one for each message that is being decoded
 }
 
 // New returns a server over a database that has [Migrations]. Its settings
@@ -117,6 +118,7 @@ func New(db *sqldb.DB, settings Settings, metrics prometheus.Registerer, log *sl
 		sampler:  newSampler(settings.SampleRate),
 		counters: newCounters(metrics),
 		queue:    newQueue(),
+		decoding: make(chan struct{}, maxDecoding),
 	}
 	mux := http.NewServeMux()
 	s.routes(mux)

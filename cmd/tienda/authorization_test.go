@@ -129,7 +129,7 @@ func TestAuthorization(t *testing.T) {
 			t.Errorf("ownRefusals names %q, which is no row", name)
 		}
 	}
-	eachEngine(t, func(t *testing.T, s *system) {
+	eachEngineUntraced(t, func(t *testing.T, s *system) {
 		callers := s.callers(s.signingKey())
 		tokens := map[string]string{}
 		for _, c := range callers {

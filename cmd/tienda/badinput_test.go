@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"tienda/sqldb/sqldbtest"
 )
 
 // badLeaves are JSON values to put where a client should have put something else. Each comes with the
@@ -144,35 +142,27 @@ type sweep struct {
 // leave out what an error should say, or show what is inside.
 func TestBadInput(t *testing.T) {
 	t.Parallel()
-	for _, engine := range sqldbtest.Engines() {
-		t.Run(engine, func(t *testing.T) {
-			t.Parallel()
-			environ := environment{"MANAGEMENT_TRACING_SAMPLING_PROBABILITY=0"} // tens of thousands of traces would say nothing
-			if engine == "mysql" {
-				environ = append(environ, schemasFor(t)...)
-			}
-			s := startWith(t, t.TempDir(), environ)
-			w := &sweep{system: s, rows: allRows(), tokens: map[string]string{}}
-			for _, c := range s.callers(s.signingKey()) {
-				w.tokens[c.name] = c.token
-			}
-			w.ids = s.furnish(w.tokens[owner])
-			byMethod := map[string][]row{}
-			for _, r := range w.rows {
-				byMethod[r.Method] = append(byMethod[r.Method], r)
-			}
-			for _, method := range []string{"GET", "POST", "PUT", "DELETE"} {
-				rows := byMethod[method]
-				s.parallel(4, len(rows), func(i int) { w.row(rows[i], i) })
-				delete(byMethod, method)
-			}
-			if len(byMethod) > 0 {
-				t.Errorf("rows with methods that are not tried: %v", byMethod)
-			}
-			w.listsStillAnswer()
-			t.Logf("%d calls", w.calls.Load())
-		})
-	}
+	eachEngineUntraced(t, func(t *testing.T, s *system) {
+		w := &sweep{system: s, rows: allRows(), tokens: map[string]string{}}
+		for _, c := range s.callers(s.signingKey()) {
+			w.tokens[c.name] = c.token
+		}
+		w.ids = s.furnish(w.tokens[owner])
+		byMethod := map[string][]row{}
+		for _, r := range w.rows {
+			byMethod[r.Method] = append(byMethod[r.Method], r)
+		}
+		for _, method := range []string{"GET", "POST", "PUT", "DELETE"} {
+			rows := byMethod[method]
+			s.parallel(4, len(rows), func(i int) { w.row(rows[i], i) })
+			delete(byMethod, method)
+		}
+		if len(byMethod) > 0 {
+			t.Errorf("rows with methods that are not tried: %v", byMethod)
+		}
+		w.listsStillAnswer()
+		t.Logf("%d calls", w.calls.Load())
+	})
 }
 
 // row tries one row with every kind of bad input. Of the many combinations it takes some, others than

@@ -16,6 +16,7 @@ import (
 
 	"tienda/api"
 	"tienda/auth"
+	"tienda/sqldb/sqldbtest"
 	"tienda/web"
 )
 
@@ -45,6 +46,22 @@ func allRows() []row {
 		return cmp.Or(cmp.Compare(order[a.Method], order[b.Method]), cmp.Compare(a.String(), b.String()))
 	})
 	return rows
+}
+
+// eachEngineUntraced is eachEngine for tests of so many requests that their traces would be most of the
+// work.
+func eachEngineUntraced(t *testing.T, test func(t *testing.T, s *system)) {
+	t.Helper()
+	for _, engine := range sqldbtest.Engines() {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			environ := environment{"MANAGEMENT_TRACING_SAMPLING_PROBABILITY=0"}
+			if engine == "mysql" {
+				environ = append(environ, schemasFor(t)...)
+			}
+			test(t, startWith(t, t.TempDir(), environ))
+		})
+	}
 }
 
 // wildcards are the names in braces of the row's pattern.

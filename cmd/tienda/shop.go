@@ -230,7 +230,7 @@ func newGateway(_ context.Context, env *kit.Env) (http.Handler, error) {
 		Transport: env.Transport, Resolver: resolver(env.Instances), Access: accessRows(), Open: s.Access == "open",
 		Verify: func(ctx context.Context, token string) (gateway.Principal, error) {
 			caller, err := s.verifier.Verify(ctx, token)
-			return gateway.Principal{Subject: caller.Username, UserID: int64(caller.UserID), Roles: caller.Roles, Service: caller.Service}, err
+			return gateway.Principal{Subject: caller.Username, Roles: caller.Roles, Service: caller.Service}, err
 		},
 		Log: env.Log, Metrics: env.Metrics, Now: time.Now,
 	})
