@@ -3,12 +3,9 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 )
 
 // States of an order. CREATED is a plain row of the existing API; the others belong to checked-out

@@ -1,7 +1,6 @@
 package shipping
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
