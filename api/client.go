@@ -77,17 +77,15 @@ func send[T any](ctx context.Context, c *Client, method, service, path, key stri
 	if token := Token(ctx); token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)
 	}
-	if deadline, ok := ctx.Deadline(); ok {
-		request.Header.Set(TimeoutHeader, strconv.FormatInt(max(1, time.Until(deadline).Milliseconds()), 10))
-	}
+	SetTimeout(request)
 	response, err := c.http.Do(request)
 	if err != nil {
-		return answer, unreachable(service, err)
+		return answer, NewUnreachable(service, err)
 	}
 	defer response.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
-		return answer, unreachable(service, err)
+		return answer, NewUnreachable(service, err)
 	}
 	if response.StatusCode >= 300 {
 		problem := ParseProblem(response.StatusCode, data)
@@ -109,6 +107,13 @@ func send[T any](ctx context.Context, c *Client, method, service, path, key stri
 // work beyond that. It is relative because the clocks of two machines differ.
 const TimeoutHeader = "X-Request-Timeout"
 
+// SetTimeout writes the [TimeoutHeader] of a request whose context has a deadline.
+func SetTimeout(r *http.Request) {
+	if deadline, ok := r.Context().Deadline(); ok {
+		r.Header.Set(TimeoutHeader, strconv.FormatInt(max(1, time.Until(deadline).Milliseconds()), 10))
+	}
+}
+
 // Unreachable is a service that gave no answer at all: whether the call had an effect is unknown.
 type Unreachable struct {
 	*Problem
@@ -118,7 +123,8 @@ type Unreachable struct {
 // Unwrap gives both the problem and what the transport said.
 func (u *Unreachable) Unwrap() []error { return []error{u.Problem, u.Cause} }
 
-func unreachable(service string, err error) error {
+// NewUnreachable makes the error of a call to a service that the transport ended with err.
+func NewUnreachable(service string, err error) *Unreachable {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return &Unreachable{Timeout(service), err}
 	}

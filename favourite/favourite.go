@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"sync"
 	"time"
 
 	"tienda/api"
@@ -82,37 +81,15 @@ func (s *Service) events(w http.ResponseWriter, r *http.Request) error {
 	return journal.ServeEvents(w, r, s.db, s.now())
 }
 
-// How often the background work is done, and how long one turn of it may take.
+// How often the events of user-service are looked at, and how long one look may take.
 const (
 	followEvery = 2 * time.Second
-	forgetEvery = time.Hour
-	workAtMost  = 10 * time.Second
+	readAtMost  = 10 * time.Second
 )
 
-// Run follows the events of user-service and forgets old idempotency keys until ctx ends, which is no
-// error.
+// Run follows the events of user-service until ctx ends, which is no error.
 func (s *Service) Run(ctx context.Context) error {
-	var wait sync.WaitGroup
-	defer wait.Wait()
-	wait.Go(func() { s.forget(ctx) })
 	return journal.Follow(ctx, s.db, s.usersFeed(), s.log)
-}
-
-func (s *Service) forget(ctx context.Context) {
-	ticker := time.NewTicker(forgetEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			work, cancel := context.WithTimeout(ctx, workAtMost)
-			if err := journal.Forget(work, s.db, s.now()); err != nil && ctx.Err() == nil {
-				s.log.WarnContext(ctx, "background work failed", "work", "forget idempotency keys", "err", err)
-			}
-			cancel()
-		}
-	}
 }
 
 // usersFeed is the feed of user-service's events. Only one of them matters here: a user was deleted.
@@ -120,7 +97,7 @@ func (s *Service) usersFeed() journal.Feed {
 	return journal.Feed{
 		Name: "user-service",
 		Read: func(ctx context.Context, after int64) ([]api.Event, error) {
-			ctx, cancel := context.WithTimeout(ctx, workAtMost)
+			ctx, cancel := context.WithTimeout(ctx, readAtMost)
 			defer cancel()
 			ctx, err := s.identity.Context(ctx)
 			if err != nil {

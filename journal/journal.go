@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -274,8 +275,30 @@ func Busy() error {
 	return p
 }
 
-// Forget removes keys whose time has passed. Services call it now and then.
-func Forget(ctx context.Context, db *sqldb.DB, now time.Time) error {
+// How often keys whose time has passed are removed, and how long that may take.
+const (
+	forgetEvery  = time.Hour
+	forgetAtMost = time.Minute
+)
+
+// Forget removes keys whose time has passed, at once and every hour, until ctx ends. A service that
+// takes keys runs it in the background.
+func Forget(ctx context.Context, db *sqldb.DB, now func() time.Time, log *slog.Logger) {
+	for {
+		if err := forget(ctx, db, now()); err != nil && ctx.Err() == nil {
+			log.WarnContext(ctx, "cannot remove old idempotency keys", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(forgetEvery):
+		}
+	}
+}
+
+func forget(ctx context.Context, db *sqldb.DB, now time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, forgetAtMost)
+	defer cancel()
 	return db.Tx(ctx, func(tx *sqldb.Tx) error {
 		_, err := tx.Exec(ctx, `DELETE FROM idempotency_keys WHERE created_at < ?`, sqldb.Instant(now.Add(-keyLife)))
 		return err

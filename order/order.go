@@ -208,7 +208,7 @@ func (s *Service) Run(ctx context.Context) error {
 	running.Go(func() { s.poll(own) })
 	running.Go(func() { s.follow(own, "user-service", s.applyUserEvent) })
 	running.Go(func() { s.follow(own, "payment-service", s.applyPaymentEvent) })
-	running.Go(func() { s.forget(own) })
+	running.Go(func() { journal.Forget(own, s.db, s.now, s.log) })
 	running.Wait()
 	return nil
 }
@@ -248,22 +248,6 @@ func (s *Service) applyPaymentEvent(ctx context.Context, tx *sqldb.Tx, event api
 		}
 	}
 	return nil
-}
-
-// forgetEvery is how often answers that can no longer be replayed are removed.
-const forgetEvery = 10 * time.Minute
-
-func (s *Service) forget(ctx context.Context) {
-	for {
-		if err := journal.Forget(ctx, s.db, s.now()); err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "cannot remove old idempotency keys", "err", err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(forgetEvery):
-		}
-	}
 }
 
 // readTimeout bounds a neighbour's part in an answer that can do without it.

@@ -137,20 +137,18 @@ func (s *Service) events(w http.ResponseWriter, r *http.Request) error {
 // How often the background looks for work, and how much it does at once.
 const (
 	sweepEvery  = time.Second
-	forgetEvery = time.Hour
 	sweepRows   = 100
 	sweepAtOnce = 8
 )
 
 // Run brings movements without an outcome to one and events to their payment, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
-	failing, forget := false, time.Time{}
+	var forgetting sync.WaitGroup
+	defer forgetting.Wait()
+	forgetting.Go(func() { journal.Forget(ctx, s.db, s.now, s.log) })
+	failing := false
 	for {
 		err := s.sweep(ctx)
-		if s.now().After(forget) {
-			err = errors.Join(err, journal.Forget(ctx, s.db, s.now()))
-			forget = s.now().Add(forgetEvery)
-		}
 		if err != nil && ctx.Err() == nil && !failing {
 			s.log.WarnContext(ctx, "background work failed, trying again", "err", err)
 		}

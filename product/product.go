@@ -16,6 +16,7 @@ import (
 	"embed"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"tienda/api"
@@ -126,35 +127,34 @@ func sampleAmount(text string) api.Amount {
 	return amount
 }
 
-// How often the background work looks for something to do, and how long it may take.
+// How often reservations are expired, and how long that may take.
 const (
-	expireEvery = 5 * time.Second
-	forgetEvery = time.Hour
-	workAtMost  = time.Minute
+	expireEvery  = 5 * time.Second
+	expireAtMost = time.Minute
 )
 
-// Run expires reservations and forgets old idempotency keys until ctx ends, which is no error. Work
-// that fails is logged and tried again at the next turn.
+// Run expires reservations and forgets old idempotency keys until ctx ends, which is no error. What
+// fails is logged and tried again at the next turn.
 func (s *Service) Run(ctx context.Context) error {
-	expire, forget := time.NewTicker(expireEvery), time.NewTicker(forgetEvery)
-	defer expire.Stop()
-	defer forget.Stop()
+	var forgetting sync.WaitGroup
+	defer forgetting.Wait()
+	forgetting.Go(func() { journal.Forget(ctx, s.db, s.now, s.log) })
+	ticker := time.NewTicker(expireEvery)
+	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-expire.C:
-			s.work(ctx, "expire reservations", s.expireReservations)
-		case <-forget.C:
-			s.work(ctx, "forget idempotency keys", func(ctx context.Context) error { return journal.Forget(ctx, s.db, s.now()) })
+		case <-ticker.C:
+			s.expire(ctx)
 		}
 	}
 }
 
-func (s *Service) work(ctx context.Context, what string, do func(context.Context) error) {
-	ctx, cancel := context.WithTimeout(ctx, workAtMost)
+func (s *Service) expire(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, expireAtMost)
 	defer cancel()
-	if err := do(ctx); err != nil && ctx.Err() == nil {
-		s.log.WarnContext(ctx, "background work failed", "work", what, "err", err)
+	if err := s.expireReservations(ctx); err != nil && ctx.Err() == nil {
+		s.log.WarnContext(ctx, "cannot expire reservations, trying again", "err", err)
 	}
 }

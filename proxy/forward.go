@@ -2,14 +2,11 @@ package proxy
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
-	"time"
 
 	"tienda/api"
 	"tienda/web"
@@ -42,7 +39,7 @@ func (s *Service) forward(to PassThrough) web.Handler {
 		defer response.Body.Close()
 		answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 		if err != nil {
-			return unreachable(to.Service, err)
+			return api.NewUnreachable(to.Service, err)
 		}
 		if len(answer) > maxAnswer {
 			return fmt.Errorf("answer of %s is larger than %d bytes", to.Service, maxAnswer)
@@ -72,21 +69,10 @@ func (s *Service) send(r *http.Request, to PassThrough, body []byte) (*http.Resp
 			request.Header[http.CanonicalHeaderKey(name)] = values
 		}
 	}
-	if deadline, ok := r.Context().Deadline(); ok {
-		request.Header.Set(api.TimeoutHeader, strconv.FormatInt(max(1, time.Until(deadline).Milliseconds()), 10))
-	}
+	api.SetTimeout(request)
 	response, err := s.http.Do(request)
 	if err != nil {
-		return nil, unreachable(to.Service, err)
+		return nil, api.NewUnreachable(to.Service, err)
 	}
 	return response, nil
-}
-
-// unreachable is a service that gave no answer.
-func unreachable(service string, err error) error {
-	problem := api.Unavailable(service)
-	if errors.Is(err, context.DeadlineExceeded) {
-		problem = api.Timeout(service)
-	}
-	return &api.Unreachable{Problem: problem, Cause: err}
 }

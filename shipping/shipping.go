@@ -15,10 +15,10 @@ package shipping
 import (
 	"context"
 	"embed"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"tienda/api"
@@ -107,21 +107,17 @@ func (s *Service) events(w http.ResponseWriter, r *http.Request) error {
 	return journal.ServeEvents(w, r, s.db, s.now())
 }
 
-// How often the background looks for work.
-const (
-	sweepEvery  = time.Second
-	forgetEvery = time.Hour
-)
+// sweepEvery is how often the background looks for work.
+const sweepEvery = time.Second
 
 // Run tells order-service what it has not taken yet, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
-	failing, forget := false, time.Time{}
+	var forgetting sync.WaitGroup
+	defer forgetting.Wait()
+	forgetting.Go(func() { journal.Forget(ctx, s.db, s.now, s.log) })
+	failing := false
 	for {
 		err := s.sweep(ctx)
-		if s.now().After(forget) {
-			err = errors.Join(err, journal.Forget(ctx, s.db, s.now()))
-			forget = s.now().Add(forgetEvery)
-		}
 		if err != nil && ctx.Err() == nil && !failing {
 			s.log.WarnContext(ctx, "background work failed, trying again", "err", err)
 		}

@@ -398,6 +398,14 @@ func TestRates(t *testing.T) {
 			t.Errorf("rates to %s = %s, want %s", tt.country, got, tt.want)
 		}
 	}
+	for length, status := range map[int]int{255: 200, 256: 422} { // characters, as order-service counts them, and not bytes
+		to := api.ShippingAddress{FullAddress: strings.Repeat("ش", length), PostalCode: "2016", City: "قرطاج", Country: "TN"}
+		body, err := json.Marshal(api.RateRequest{ShippingAddress: to, Items: []api.ItemQuantity{{ProductID: 1, Quantity: 1}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.call("user:1", "POST", "/rates", string(body)).want(t, status)
+	}
 	h.settings.Express = Tariff{}
 	got := into[[]api.Rate](t, h.call("user:1", "POST", "/rates", `{`+address+`,"items":[{"productId":1,"quantity":1}]}`).want(t, 200))
 	if got[0].Service != serviceExpress {

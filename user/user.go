@@ -75,7 +75,7 @@ func (s *Service) Routes() []web.Route {
 		{Method: "GET", Pattern: "/api/users/{userId}", Summary: "Read a user", Access: web.Owner, Origin: true, Out: api.User{}, Handler: s.getUser},
 		{Method: "GET", Pattern: "/api/users/username/{username}", Summary: "Read a user by username", Access: web.Owner, Origin: true, Out: api.User{}, Handler: s.getUserByUsername},
 		{Method: "POST", Pattern: "/api/users", Summary: "Register a user", Access: web.Public, Origin: true, In: named, Out: api.User{}, Status: http.StatusCreated, Handler: s.postUser},
-		{Method: "PUT", Pattern: "/api/users", Summary: "Change the user that the body names", Access: web.Owner, Origin: true, In: named, Out: api.User{}, Handler: s.putUser},
+		{Method: "PUT", Pattern: "/api/users", Summary: "Change the user that the body names", Access: web.Owner, Origin: true, In: named, Out: api.User{}, Handler: s.postUser},
 		{Method: "PUT", Pattern: "/api/users/{userId}", Summary: "Change a user", Access: web.Owner, Origin: true, In: named, Out: api.User{}, Handler: s.putUserByID},
 		{Method: "DELETE", Pattern: "/api/users/{userId}", Summary: "Delete a user and forget who they were", Access: web.Owner, Origin: true, Out: true, Handler: s.deleteUser},
 		{Method: "GET", Pattern: "/api/exports/{userId}", Summary: "Read everything kept here about a user", Access: web.Owner, Out: api.UserExport{}, Handler: s.exportUser},
@@ -154,8 +154,5 @@ func (s *Service) tend(ctx context.Context, sweep bool) error {
 	if !sweep {
 		return nil
 	}
-	if err := s.removeExpired(ctx, s.now()); err != nil {
-		return err
-	}
-	return journal.Forget(ctx, s.db, s.now())
+	return s.removeExpired(ctx, s.now())
 }

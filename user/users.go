@@ -59,8 +59,6 @@ func (s *Service) postUser(w http.ResponseWriter, r *http.Request) error {
 	return s.register(w, r, body)
 }
 
-func (s *Service) putUser(w http.ResponseWriter, r *http.Request) error { return s.postUser(w, r) }
-
 func (s *Service) putUserByID(w http.ResponseWriter, r *http.Request) error {
 	id, err := web.PathID(r, "userId")
 	if err != nil {

@@ -78,102 +78,102 @@ func services() []kit.Service {
 			New: func(ctx context.Context, env *kit.Env) (http.Handler, error) {
 				settings := user.DefaultSettings()
 				shop, db, err := open(env, "tienda.user", &settings, user.Migrations)
+				if err == nil && shop.Demo {
+					err = user.Demo(ctx, db, time.Now())
+				}
 				if err != nil {
 					return nil, err
 				}
-				if shop.Demo {
-					err = user.Demo(ctx, db, time.Now())
-				}
 				service := user.New(db, settings, env.Log, time.Now)
 				env.Go(service.Run)
-				return shop.serve(env, service.Routes(), err)
+				return shop.serve(env, service.Routes())
 			}},
 		{Name: "product-service", Title: "Product service", Port: 8500, Context: "/product-service", Needs: []string{"proxy-client"},
 			New: func(ctx context.Context, env *kit.Env) (http.Handler, error) {
 				settings := product.DefaultSettings()
 				shop, db, err := open(env, "tienda.product", &settings, product.Migrations)
+				if err == nil && shop.Demo {
+					err = product.Demo(ctx, db, shop.currency, time.Now())
+				}
 				if err != nil {
 					return nil, err
 				}
-				if shop.Demo {
-					err = product.Demo(ctx, db, shop.currency, time.Now())
-				}
 				service := product.New(db, shop.currency, settings, env.Log, time.Now)
 				env.Go(service.Run)
-				return shop.serve(env, service.Routes(), err)
+				return shop.serve(env, service.Routes())
 			}},
 		{Name: "order-service", Title: "Order service", Port: 8300, Context: "/order-service",
 			Needs: []string{"product-service", "payment-service", "shipping-service", "user-service", "proxy-client"},
 			New: func(ctx context.Context, env *kit.Env) (http.Handler, error) {
 				settings := order.DefaultSettings()
 				shop, db, err := open(env, "tienda.order", &settings, order.Migrations)
+				if err == nil && shop.Demo {
+					err = order.Demo(ctx, db, shop.currency, time.Now)
+				}
 				if err != nil {
 					return nil, err
 				}
-				if shop.Demo {
-					err = order.Demo(ctx, db, shop.currency, time.Now)
-				}
 				settings.TaxRate = shop.Tax.Rate
 				client := api.NewClient(env.HTTP)
-				service, errNew := order.New(order.Deps{
+				service, err := order.New(order.Deps{
 					DB: db, Users: client, Products: client, Payments: client, Shipping: client, Events: client, Identity: shop.identity,
 					Currency: shop.currency, Settings: settings, Log: env.Log, Now: time.Now, Metrics: env.Metrics,
 				})
-				if errNew != nil {
-					return nil, errNew
+				if err != nil {
+					return nil, err
 				}
 				env.Go(service.Run)
-				return shop.serve(env, service.Routes(), err)
+				return shop.serve(env, service.Routes())
 			}},
 		{Name: "payment-service", Title: "Payment service", Port: 8400, Context: "/payment-service", Needs: []string{"order-service", "proxy-client"},
 			New: func(ctx context.Context, env *kit.Env) (http.Handler, error) {
 				settings := payment.DefaultSettings()
 				shop, db, err := open(env, "tienda.payment", &settings, payment.Migrations)
+				if err == nil && shop.Demo {
+					err = payment.Demo(ctx, db, time.Now())
+				}
 				if err != nil {
 					return nil, err
 				}
 				if shop.production() && settings.Sandbox.Enabled {
 					return nil, fmt.Errorf("profile production refuses the sandbox payment provider: set tienda.payment.sandbox.enabled to false")
 				}
-				if shop.Demo {
-					err = payment.Demo(ctx, db, time.Now())
-				}
-				service, errNew := payment.New(db, api.NewClient(env.HTTP), shop.currency, settings, env.Log, time.Now)
-				if errNew != nil {
-					return nil, errNew
+				service, err := payment.New(db, api.NewClient(env.HTTP), shop.currency, settings, env.Log, time.Now)
+				if err != nil {
+					return nil, err
 				}
 				env.Go(service.Run)
-				return shop.serve(env, service.Routes(), err)
+				return shop.serve(env, service.Routes())
 			}},
 		{Name: "shipping-service", Title: "Shipping service", Port: 8600, Context: "/shipping-service",
 			Needs: []string{"order-service", "product-service", "proxy-client"},
 			New: func(ctx context.Context, env *kit.Env) (http.Handler, error) {
 				settings := shipping.DefaultSettings()
 				shop, db, err := open(env, "tienda.shipping", &settings, shipping.Migrations)
+				if err == nil && shop.Demo {
+					err = shipping.Demo(ctx, db, time.Now())
+				}
 				if err != nil {
 					return nil, err
-				}
-				if shop.Demo {
-					err = shipping.Demo(ctx, db, time.Now())
 				}
 				client := api.NewClient(env.HTTP)
 				service := shipping.New(db, client, client, shop.identity, shop.currency, settings, env.Log, time.Now)
 				env.Go(service.Run)
-				return shop.serve(env, service.Routes(), err)
+				return shop.serve(env, service.Routes())
 			}},
 		{Name: "favourite-service", Title: "Favourite service", Port: 8800, Context: "/favourite-service",
 			Needs: []string{"user-service", "product-service", "proxy-client"},
 			New: func(ctx context.Context, env *kit.Env) (http.Handler, error) {
 				shop, db, err := open(env, "", nil, favourite.Migrations)
+				if err == nil && shop.Demo {
+					err = favourite.Demo(ctx, db, time.Now())
+				}
 				if err != nil {
 					return nil, err
 				}
-				if shop.Demo {
-					err = favourite.Demo(ctx, db, time.Now())
-				}
 				service := favourite.New(db, api.NewClient(env.HTTP), shop.identity, env.Log, time.Now)
 				env.Go(service.Run)
-				return shop.serve(env, service.Routes(), err)
+				return shop.serve(env, service.Routes())
 			}},
 		{Name: "proxy-client", Title: "Proxy client", Port: 8900, Context: "/app", Needs: businessServices(),
 			New: func(_ context.Context, env *kit.Env) (http.Handler, error) {
@@ -187,7 +187,7 @@ func services() []kit.Service {
 				}
 				env.Go(service.Run)
 				shop.verifier = auth.NewVerifier(service.KeySet, shop.trusted, time.Now) // its own keys need no request
-				handler, err := shop.serve(env, service.Routes(), nil)
+				handler, err := shop.serve(env, service.Routes())
 				return proxy.SecureHeaders(handler), err
 			}},
 		{Name: "api-gateway", Title: "API gateway", Port: 8080, Needs: append(businessServices(), "proxy-client"),

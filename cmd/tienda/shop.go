@@ -160,12 +160,8 @@ func open(env *kit.Env, prefix string, settings any, migrations sqldb.Migrations
 	return s, db, err
 }
 
-// serve makes the handler of a component's routes. err is that of an earlier step, for brevity of the
-// table.
-func (s *shop) serve(env *kit.Env, routes []web.Route, err error) (http.Handler, error) {
-	if err != nil {
-		return nil, err
-	}
+// serve makes the handler of a component's routes.
+func (s *shop) serve(env *kit.Env, routes []web.Route) (http.Handler, error) {
 	row := rowOf(env.Name)
 	return web.New(web.API{
 		Name: row.Name, Title: row.Title, Context: row.Context, Routes: routes,
