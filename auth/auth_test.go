@@ -164,6 +164,41 @@ func TestKeysRotate(t *testing.T) {
 	}
 }
 
+// TestKnownTokensDoNotWait: while the keys are asked for and the answer is late, sessions go on.
+func TestKnownTokensDoNotWait(t *testing.T) {
+	t.Parallel()
+	time0 := &clock{time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
+	key := newKey(t, "k1")
+	server := &keyServer{}
+	server.publish(key)
+	entered, release := make(chan struct{}), make(chan struct{})
+	slow := false
+	verifier := auth.NewVerifier(func(ctx context.Context) ([]byte, error) {
+		if slow {
+			close(entered)
+			<-release
+		}
+		return server.fetch(ctx)
+	}, nil, time0.now)
+	session := issue(t, key, time0.at)
+	if _, err := verifier.Verify(t.Context(), session); err != nil {
+		t.Fatal(err)
+	}
+	time0.at = time0.at.Add(3 * time.Second)
+	slow = true
+	strange := issue(t, newKey(t, "k9"), time0.at)
+	done := make(chan error)
+	go func() { _, err := verifier.Verify(t.Context(), strange); done <- err }()
+	<-entered
+	if _, err := verifier.Verify(t.Context(), session); err != nil {
+		t.Errorf("a session while the keys are asked for: %v", err)
+	}
+	close(release)
+	if err := <-done; !errors.Is(err, auth.ErrToken) {
+		t.Errorf("token of an unknown key: %v, want ErrToken", err)
+	}
+}
+
 func TestIdentities(t *testing.T) {
 	t.Parallel()
 	time0 := &clock{time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}

@@ -34,6 +34,10 @@ type Verifier struct {
 	users   map[string]ed25519.PublicKey
 	fetched time.Time
 	seen    map[string]verified
+
+	fetching  sync.Mutex // held while the keys are asked for; guards what follows
+	asked     time.Time  // when, whatever came of it
+	lastError error      // of that
 }
 
 // NewVerifier trusts the components in services, by name, and the users' keys that fetch gives.
@@ -128,27 +132,52 @@ const refetchAfter = 2 * time.Second
 const refreshAfter = 5 * time.Minute
 
 func (v *Verifier) userKey(ctx context.Context, id string, now time.Time) (ed25519.PublicKey, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock() // callers with an unknown key wait for one fetch instead of making many
-	key, ok := v.users[id]
-	if ok && now.Sub(v.fetched) < refreshAfter {
+	key, known, fresh := v.cachedKey(id, now)
+	if known && fresh {
 		return key, nil
 	}
-	if id == "" || now.Sub(v.fetched) < refetchAfter {
+	if id == "" {
 		return nil, fmt.Errorf("%w: signed with an unknown key", ErrToken)
 	}
+	// Callers with an unknown key wait for one fetch instead of making many; tokens that are known
+	// already, which need only mu, wait for nobody.
+	v.fetching.Lock()
+	defer v.fetching.Unlock()
+	if key, known, fresh = v.cachedKey(id, now); known && fresh {
+		return key, nil
+	}
+	if now.Sub(v.asked) >= refetchAfter {
+		v.lastError = v.refresh(ctx, now)
+		v.asked = now
+		key, known, _ = v.cachedKey(id, now)
+	}
+	switch {
+	case known:
+		return key, nil // a proxy client that is away must not end every session
+	case v.lastError != nil:
+		return nil, v.lastError
+	}
+	return nil, fmt.Errorf("%w: signed with an unknown key", ErrToken)
+}
+
+func (v *Verifier) cachedKey(id string, now time.Time) (key ed25519.PublicKey, known, fresh bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	key, known = v.users[id]
+	return key, known, now.Sub(v.fetched) < refreshAfter
+}
+
+// refresh asks for the keys again.
+func (v *Verifier) refresh(ctx context.Context, now time.Time) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 	defer cancel()
 	data, err := v.fetch(ctx)
-	if err != nil && ok {
-		return key, nil // a proxy client that is away must not end every session
-	}
 	if err != nil {
-		return nil, fmt.Errorf("fetch the keys of users' tokens: %w", err)
+		return fmt.Errorf("fetch the keys of users' tokens: %w", err)
 	}
 	set, err := jwk.Parse(data)
 	if err != nil {
-		return nil, fmt.Errorf("fetch the keys of users' tokens: %w", err)
+		return fmt.Errorf("fetch the keys of users' tokens: %w", err)
 	}
 	users := map[string]ed25519.PublicKey{}
 	for i := range set.Len() {
@@ -159,11 +188,10 @@ func (v *Verifier) userKey(ctx context.Context, id string, now time.Time) (ed255
 			users[name] = public
 		}
 	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	v.users, v.fetched = users, now
-	if key, ok := users[id]; ok {
-		return key, nil
-	}
-	return nil, fmt.Errorf("%w: signed with an unknown key", ErrToken)
+	return nil
 }
 
 // KeySet is the JWK set of public keys by key id, as JSON.

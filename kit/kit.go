@@ -73,7 +73,6 @@ type Options struct {
 	Listen     string                       // address to listen on; "" is all
 	PortOffset int                          // added to every port
 	Ports      map[string]int               // by name, instead of the defaults; 0 lets the kernel choose
-	Advertise  string                       // host under which neighbours reach this process; "" finds out
 	Profiles   []string                     // spring.profiles.active; "default" when empty
 	Flags      map[string]string            // settings that win over all others
 	Overrides  map[string]map[string]string // the same for one service, by its name
@@ -200,7 +199,7 @@ func start(ctx context.Context, opts Options, service Service, fail context.Canc
 		return m, listenError(opts.Listen, port, err)
 	}
 	m.listener = listener
-	m.address = advertised(ctx, opts, listener.Addr().(*net.TCPAddr))
+	m.address = advertised(ctx, listener.Addr().(*net.TCPAddr))
 	m.openMetrics()
 	if err := m.openTracing(ctx, common); err != nil {
 		return m, err
@@ -250,12 +249,9 @@ func hostWords(listen string) string {
 }
 
 // advertised is the address under which neighbours reach a listener.
-func advertised(ctx context.Context, opts Options, address *net.TCPAddr) string {
-	host := opts.Advertise
-	if host == "" && !address.IP.IsUnspecified() {
-		host = address.IP.String()
-	}
-	if host == "" {
+func advertised(ctx context.Context, address *net.TCPAddr) string {
+	host := address.IP.String()
+	if address.IP.IsUnspecified() {
 		host = outboundIP(ctx)
 	}
 	return net.JoinHostPort(host, strconv.Itoa(address.Port))
