@@ -63,7 +63,7 @@ func TestAmountsAreExact(t *testing.T) {
 func TestAmountsComeBack(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		currency := api.Currency{Code: "XXX", Digits: rapid.IntRange(0, 4).Draw(t, "digits")}
+		currency := api.Currency{Code: "USD", Digits: rapid.IntRange(0, 4).Draw(t, "digits")}
 		minor := rapid.Int64Range(-1_000_000_000_000, 1_000_000_000_000).Draw(t, "minor")
 		text, err := json.Marshal(currency.Amount(minor))
 		if err != nil {

@@ -32,10 +32,14 @@ func Append(ctx context.Context, tx *sqldb.Tx, kind string, subject api.ID, chan
 	return nil
 }
 
-// settled is how long an event stays hidden from readers. Numbers are given at insert and seen at
-// commit, so a transaction that commits late could put a smaller number behind a larger one; no
-// transaction of ours lives that long.
-const settled = 2 * time.Second
+// Numbers are given at insert and seen at commit, so a transaction that commits late puts a smaller
+// number behind a larger one. A reader must not pass that by: an event stays hidden until it is settled,
+// and one behind a missing number for longer, since whoever holds the number may wait for a lock (a lock
+// wait ends after five seconds, see sqldb). Numbers of transactions that were rolled back never come.
+const (
+	settled          = 2 * time.Second
+	settledBehindGap = 12 * time.Second
+)
 
 // pageOfEvents is how many events one answer holds.
 const pageOfEvents = 500
@@ -69,7 +73,19 @@ func ServeEvents(w http.ResponseWriter, r *http.Request, db *sqldb.DB, now time.
 	if err != nil {
 		return err
 	}
+	events = beforeYoungGap(events, after, now.Add(-settledBehindGap))
 	return web.JSON(w, http.StatusOK, api.List[api.Event]{Collection: events})
+}
+
+// beforeYoungGap are the events up to the first missing number that may still come.
+func beforeYoungGap(events []api.Event, after int64, until time.Time) []api.Event {
+	for i, event := range events {
+		if event.Seq != after+1 && event.At.After(until) {
+			return events[:i]
+		}
+		after = event.Seq
+	}
+	return events
 }
 
 func readEvents(ctx context.Context, db *sqldb.DB, after int64, limit int, until time.Time) ([]api.Event, error) {

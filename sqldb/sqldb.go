@@ -162,8 +162,9 @@ func mysqlConfig(ctx context.Context, config Config) (*mysql.Config, error) {
 	c.InterpolateParams = true // one round trip for a statement instead of two
 	c.ClientFoundRows = true   // an UPDATE counts matched rows, as SQLite does
 	c.Params = map[string]string{
-		"time_zone": "'+00:00'",
-		"sql_mode":  "'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO'",
+		"time_zone":                "'+00:00'",
+		"innodb_lock_wait_timeout": "5", // the transaction runs again then; readers of events count on it
+		"sql_mode":                 "'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO'",
 	}
 	return c, nil
 }
