@@ -5,7 +5,7 @@ BIN      := bin/tienda
 LINT     := $(GO) tool -modfile=tools/go.mod golangci-lint
 VERSION  := $(shell git describe --always --dirty --abbrev=12 2>/dev/null)
 
-.PHONY: up build test check lint journey bench memory clean
+.PHONY: up build test mutants check lint journey bench memory clean
 
 up: ## run the whole shop on this machine
 	$(GO) run ./cmd/tienda up
@@ -14,13 +14,19 @@ build: ## one static binary in bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X tienda/kit.version=$(VERSION)' -o $(BIN) ./cmd/tienda
 
 # The two tests that load a whole shop with thousands of calls have the machine to themselves and run
-# without the race detector, which would make them some ten times slower.
+# without the race detector, which would make them some ten times slower. The planted bugs come last: each
+# is a build of its own.
 LOADED := TestHotProduct|TestBadInput
+MUTANTS := TestMutantsAreCaught
 
 test: build ## all tests, on SQLite and on a private MariaDB; then the journey
-	./test/mariadb.sh $(GO) test -race -timeout 40m -skip '$(LOADED)' ./...
+	./test/mariadb.sh $(GO) test -race -timeout 40m -skip '$(LOADED)|$(MUTANTS)' ./...
 	./test/mariadb.sh $(GO) test -count=1 -timeout 20m -parallel 1 -run '$(LOADED)' ./cmd/tienda
+	$(MAKE) mutants
 	./test/journey.sh
+
+mutants: ## every bug of test/mutants is planted, and must be caught
+	./test/mariadb.sh $(GO) test -count=1 -timeout 20m ./test/mutants
 
 lint: ## formatting, vet and the linters of .golangci.yml
 	@test -z "$$(gofmt -l .)" || { echo "not formatted (gofmt -w them):"; gofmt -l .; exit 1; }

@@ -35,6 +35,7 @@ var rules = map[string]rule{
 	"sqldb":           {nil, "databases know nothing of what is stored in them"},
 	"sqldb/sqldbtest": {[]string{"sqldb"}, "tests get databases here"},
 	"journal":         {[]string{"api", "auth", "sqldb", "web"}, "the one thing that needs both web and sqldb"},
+	"test/mutants":    {nil, "plants bugs into the sources and runs the go command; it imports none of them"},
 	"kit":             {[]string{"eureka", "cloudconfig", "zipkin", "web", "sqldb"}, "the kit runs services and does not know them"},
 	"config":          {[]string{"cloudconfig"}, "only files, which a test reads as the server does"},
 	"user":            service,

@@ -469,7 +469,7 @@ func TestTaxRate(t *testing.T) {
 		rate          string
 		amount, taxed int64
 	}{
-		{"", 100, 0}, {"0", 100, 0}, {"0.19", 3009, 572}, {"0.5", 1, 1}, {"0.49", 1, 0}, {"0.075", 100, 8}, {"1", maxTotal, maxTotal}, {"0.000001", maxTotal, 1_000_000},
+		{"", 100, 0}, {"0", 100, 0}, {"0.19", 3009, 572}, {"0.5", 1, 1}, {"0.49", 1, 0}, {"0.075", 100, 8}, {"0.145", 100, 15}, {"0.29", 50, 15}, {"1", maxTotal, maxTotal}, {"0.000001", maxTotal, 1_000_000},
 	} {
 		rate, err := parseTaxRate(test.rate)
 		if err != nil {

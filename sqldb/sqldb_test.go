@@ -178,6 +178,23 @@ func TestAnErrorRollsBack(t *testing.T) {
 	})
 }
 
+// A commit that fails is an error of the transaction: nobody is told of a write that is not there.
+func TestAnErrorOfTheCommitIsReported(t *testing.T) {
+	t.Parallel()
+	sqldbtest.Each(t, migrations(), func(t *testing.T, db *sqldb.DB) {
+		ctx, cancel := context.WithCancel(t.Context())
+		err := db.Tx(ctx, func(tx *sqldb.Tx) error {
+			_, err := tx.Insert(ctx, `INSERT INTO shelves (label, stock) VALUES ('a', 1)`)
+			cancel() // the connection goes away between the last statement and the commit
+			return err
+		})
+		n, errCount := sqldb.Count(t.Context(), db, 10, `SELECT 1 FROM shelves`)
+		if err == nil || n != 0 || errCount != nil {
+			t.Errorf("Tx = %v with %d rows written, %v; want an error and none", err, n, errCount)
+		}
+	})
+}
+
 func TestCountStopsEarly(t *testing.T) {
 	t.Parallel()
 	sqldbtest.Each(t, migrations(), func(t *testing.T, db *sqldb.DB) {
