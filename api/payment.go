@@ -75,6 +75,25 @@ type Authorization struct {
 	PaymentMethod PaymentMethod `json:"paymentMethod"`
 }
 
+// Withdrawal is the request to learn what became of the authorization that was asked for under Key, an
+// Idempotency-Key, and to keep it from being made when it was not.
+type Withdrawal struct {
+	OrderID ID     `json:"orderId"`
+	Key     string `json:"key"`
+}
+
+// Validate reports what is missing.
+func (w Withdrawal) Validate() error {
+	var reasons []FieldError
+	if w.OrderID <= 0 {
+		reasons = append(reasons, FieldError{Field: "orderId", Reason: "must be positive"})
+	}
+	if w.Key == "" {
+		reasons = append(reasons, FieldError{Field: "key", Reason: "must not be empty"})
+	}
+	return Valid(append(reasons, CheckLine("key", &w.Key, 128)...))
+}
+
 // PaymentAmount is the request of a capture, void or refund; a missing amount means all.
 type PaymentAmount struct {
 	Amount *Amount `json:"amount,omitempty"`
@@ -105,6 +124,12 @@ func (c *Client) PaymentsOf(ctx context.Context, orders []ID) ([]Payment, error)
 // Authorize sets money aside; key makes it happen once. A declined card is a 402 [Problem].
 func (c *Client) Authorize(ctx context.Context, key string, authorization Authorization) (Payment, error) {
 	return send[Payment](ctx, c, http.MethodPost, "payment-service", "/api/payments/authorize", key, authorization)
+}
+
+// Withdraw answers as [Client.Authorize] with the same key did. Where that was never asked for it is
+// refused from now on, with a 402 [Problem].
+func (c *Client) Withdraw(ctx context.Context, key string, order ID) (Payment, error) {
+	return send[Payment](ctx, c, http.MethodPost, "payment-service", "/api/payments/withdraw", "", Withdrawal{OrderID: order, Key: key})
 }
 
 // Capture takes the money that was set aside.

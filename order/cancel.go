@@ -57,7 +57,7 @@ func (s *Service) cancel(w http.ResponseWriter, r *http.Request) error {
 	if !going {
 		p.wait = 0
 	}
-	return s.respond(w, r, request, id, p, s.cancelAnswer)
+	return s.respond(w, r, request, id, p, s.cancelAnswer, func() { s.enqueue(id) })
 }
 
 // askToCancel sets the order's saga on the way back; going is false when there is nothing to wait for. An

@@ -2,6 +2,7 @@ package order
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -70,14 +71,20 @@ func (s *Service) checkout(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p := s.readPreference(r)
-	order, stored, err := s.place(ctx, request, c, d, p.wait)
+	g, stored, err := s.place(ctx, request, c, d, p.wait)
 	if err != nil {
 		return err
 	}
 	if stored != nil {
 		return s.replayCheckout(w, r, *stored)
 	}
-	return s.respond(w, r, request, order, p, s.checkoutAnswer)
+	return s.respond(w, r, request, g.orderID, p, s.checkoutAnswer, func() {
+		if g.leaseOwner != "" {
+			s.placed <- g
+		} else {
+			s.enqueue(g.orderID)
+		}
+	})
 }
 
 // maxDrafts bounds how many checkouts ask the neighbours for prices at once. When a thousand customers
@@ -270,12 +277,26 @@ func (s *Service) chooseRate(ctx context.Context, d *draft, service string) erro
 }
 
 // place writes the order, its saga and the cart's new state in one transaction, under the request's
-// key. stored is what is known of an earlier request with the key.
-func (s *Service) place(ctx context.Context, request journal.Request, c cart, d draft, wait time.Duration) (id api.ID, stored *journal.Stored, err error) {
+// key. Where a worker is free, the saga is claimed for it at once. stored is what is known of an earlier
+// request with the key.
+func (s *Service) place(ctx context.Context, request journal.Request, c cart, d draft, wait time.Duration) (placed *saga, stored *journal.Stored, err error) {
 	name, err := request.MarshalText()
 	if err != nil {
-		return 0, nil, err
+		return nil, nil, err
 	}
+	var attempts int64
+	var owner string
+	select {
+	case <-s.free:
+		attempts, owner = 1, rand.Text()
+		defer func() {
+			if placed == nil {
+				s.free <- struct{}{}
+			}
+		}()
+	default:
+	}
+	var g saga
 	err = s.db.Tx(ctx, func(tx *sqldb.Tx) error {
 		now := s.now()
 		var err error
@@ -300,15 +321,20 @@ func (s *Service) place(ctx context.Context, request journal.Request, c cart, d 
 		if err := nameOrder(ctx, tx, c.id, o.id); err != nil {
 			return err
 		}
-		id = o.id
-		g := saga{orderID: o.id, step: stepReserve, traceParent: traceOf(ctx), nextAt: now, deadline: now.Add(s.settings.SagaDeadline),
-			provider: d.method.Provider, token: d.method.Token, request: string(name)}
+		g = saga{orderID: o.id, step: stepReserve, written: stepReserve, traceParent: traceOf(ctx), nextAt: now, deadline: now.Add(s.settings.SagaDeadline),
+			provider: d.method.Provider, token: d.method.Token, request: string(name), order: o, lines: d.lines, attempts: attempts, leaseOwner: owner}
+		if owner != "" {
+			g.leaseUntil = now.Add(s.lease())
+		}
 		if err := insertSaga(ctx, tx, g); err != nil {
 			return err
 		}
 		return request.SetSubject(ctx, tx, o.id)
 	})
-	return id, stored, err
+	if err != nil || stored != nil {
+		return nil, stored, err
+	}
+	return &g, nil, nil
 }
 
 // answerOf is what a write is answered about an order as it is now; rests is false while its saga goes on.
@@ -386,11 +412,11 @@ func (s *Service) write(w http.ResponseWriter, r *http.Request, g *saga, outcome
 }
 
 // respond has the saga driven, waits for its end as long as the caller prefers, and answers.
-func (s *Service) respond(w http.ResponseWriter, r *http.Request, request journal.Request, id api.ID, p preference, answer answerOf) error {
+func (s *Service) respond(w http.ResponseWriter, r *http.Request, request journal.Request, id api.ID, p preference, answer answerOf, drive func()) error {
 	ctx := r.Context()
 	ended, stop := s.ended.watch(id)
 	defer stop()
-	s.enqueue(id)
+	drive()
 	if p.applied != "" {
 		w.Header().Set("Preference-Applied", p.applied)
 	}

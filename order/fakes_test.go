@@ -192,6 +192,12 @@ func (w *world) Reserve(ctx context.Context, in api.NewReservation) (api.Reserva
 			if r.state == api.ReservationReleased || r.state == api.ReservationReturned {
 				return api.Reservation{}, api.Conflict("the reservation of order %d is %s", in.OrderID, r.state)
 			}
+			if r.state == api.ReservationExpired {
+				if err := w.take(r.items); err != nil {
+					return api.Reservation{}, err
+				}
+				r.state = api.ReservationHeld
+			}
 			return api.Reservation{OrderID: in.OrderID, State: r.state, Items: r.items}, nil
 		}
 		if err := w.take(in.Items); err != nil {
@@ -308,6 +314,12 @@ func (w *world) Authorize(ctx context.Context, key string, in api.Authorization)
 			return api.Payment{}, api.PaymentRequired("card_declined", "the payment of order %d was refused", in.OrderID)
 		}
 		return p.Payment, nil
+	})
+}
+
+func (w *world) Withdraw(ctx context.Context, key string, order api.ID) (api.Payment, error) {
+	return w.once(ctx, "Withdraw", key, func() (api.Payment, error) {
+		return api.Payment{}, api.PaymentRequired("withdrawn", "the payment of order %d was withdrawn", order)
 	})
 }
 

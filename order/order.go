@@ -6,8 +6,9 @@
 //
 //	reserve stock → authorise → capture → commit stock → create shipment → CONFIRMED
 //
-// Every step is a call to a neighbour that is keyed by the order, so that it may be repeated, and
-// its outcome is written together with the next step. A step that is refused, or whose outcome stays
+// Every step is a call to a neighbour that is keyed by the order, so that it may be repeated. The steps up
+// to the authorisation are one phase and those behind it another: the row of the saga names the phase
+// before any of its steps is taken, and a driver that takes over begins with it. A step that is refused, or whose outcome stays
 // unknown for too long, turns the saga back: what was done is undone in reverse, and the order ends
 // CANCELLED with the reason. There is no broker: the table of sagas is the outbox.
 //
@@ -63,6 +64,7 @@ type Payments interface {
 	Capture(ctx context.Context, key string, payment api.ID) (api.Payment, error)
 	Void(ctx context.Context, key string, payment api.ID) (api.Payment, error)
 	Refund(ctx context.Context, key string, payment api.ID, reason string) (api.Payment, error)
+	Withdraw(ctx context.Context, key string, order api.ID) (api.Payment, error)
 }
 
 // Shipping is what is asked of shipping-service: rates on behalf of the caller, the rest as the service.
@@ -130,6 +132,8 @@ type Service struct {
 
 	stepsTotal *prometheus.CounterVec
 	queue      chan api.ID   // orders whose saga is due now
+	placed     chan *saga    // sagas that their checkout has claimed; there is room for each token of free
+	free       chan struct{} // a token for each saga that workers can take from placed
 	drafts     chan struct{} // one for each checkout that is being looked through
 	ended      notifier
 }
@@ -150,7 +154,8 @@ func New(deps Deps) (*Service, error) {
 		stepsTotal: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "saga_steps_total", Help: "Steps of checkout sagas by how they came out.",
 		}, []string{"step", "outcome"}),
-		queue: make(chan api.ID, 1024), drafts: make(chan struct{}, maxDrafts),
+		queue: make(chan api.ID, 1024), placed: make(chan *saga, set.SagaWorkers), free: make(chan struct{}, set.SagaWorkers),
+		drafts: make(chan struct{}, maxDrafts),
 	}
 	if err := deps.Metrics.Register(s.stepsTotal); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)

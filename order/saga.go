@@ -67,6 +67,19 @@ func (st step) next(goal string) step {
 	return stepDone
 }
 
+// phase is the last step of those that a driver takes without writing in between. Everything up to it
+// can be taken again, whoever died after which of them: the calls are keyed by the order. The one write
+// on the way forward stands before money is taken, and brings the payment's name.
+func (st step) phase() step {
+	switch st {
+	case stepReserve, stepAuthorize:
+		return stepAuthorize
+	case stepCapture, stepCommit, stepShip:
+		return stepShip
+	}
+	return st
+}
+
 // undo is where the way back begins. mayHaveEffect tells a step that succeeded, or whose outcome is
 // unknown, from one that was refused or never begun.
 //
@@ -82,14 +95,24 @@ func (st step) undo(mayHaveEffect bool) step {
 	return stepRelease
 }
 
-// lease is how long a saga belongs to who claimed it. Each step written down renews it; a step makes
-// at most two calls, so a driver that is alive does not lose it.
-func (s *Service) lease() time.Duration { return 5*time.Second + 2*s.settings.StepTimeout }
+// undo is where the way back of the saga begins. A driver that died may have taken every step of the
+// phase.
+func (g *saga) undo(mayHaveEffect bool) step {
+	if g.interrupted {
+		return g.step.phase().undo(true)
+	}
+	return g.step.undo(mayHaveEffect)
+}
+
+// lease is how long a saga belongs to who claimed it. Each write renews it; a step makes at most two
+// calls, so a driver that is alive does not lose it.
+func (s *Service) lease() time.Duration { return leaseMargin + 2*s.settings.StepTimeout }
 
 const (
-	pollEvery  = 500 * time.Millisecond
-	pollMost   = 200
-	maxBackoff = 10 * time.Second
+	leaseMargin = 5 * time.Second // for the write after the calls
+	pollEvery   = 500 * time.Millisecond
+	pollMost    = 200
+	maxBackoff  = 10 * time.Second
 )
 
 // enqueue asks the workers to drive a saga now. When they have too much to do the poll finds it later.
@@ -119,23 +142,41 @@ func (s *Service) poll(ctx context.Context) {
 	}
 }
 
-// work drives one saga after the other until ctx ends.
+// work drives one saga after the other until ctx ends. Those that were handed over before it ended are
+// given up in order, so that the next process need not wait for their leases to run out.
 func (s *Service) work(ctx context.Context) {
-	for {
+	s.free <- struct{}{}
+	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-			return
+		case g := <-s.placed:
+			s.drivePlaced(ctx, g)
 		case id := <-s.queue:
-			s.drive(ctx, id)
+			g, err := s.claim(context.WithoutCancel(ctx), id)
+			s.drive(ctx, id, g, err)
+		}
+	}
+	for {
+		select {
+		case g := <-s.placed:
+			s.drivePlaced(ctx, g)
+		case <-s.free:
+			return
 		}
 	}
 }
 
+// drivePlaced drives a saga that its checkout has claimed.
+func (s *Service) drivePlaced(ctx context.Context, g *saga) {
+	s.drive(ctx, g.orderID, g, nil)
+	s.free <- struct{}{}
+}
+
 // drive takes a saga as far as it goes now: to its end, to a step that must be tried again later, or,
-// when ctx ends, to the next step. What is under way then is still written down.
-func (s *Service) drive(ctx context.Context, id api.ID) {
+// when ctx ends, to the next step. What is under way then is still written down. g and err are those of
+// the claim.
+func (s *Service) drive(ctx context.Context, id api.ID, g *saga, err error) {
 	work := context.WithoutCancel(ctx)
-	g, err := s.claim(work, id)
 	if err == nil {
 		work = g.trace(work)
 	}
@@ -208,12 +249,12 @@ func (s *Service) loadSaga(ctx context.Context, q sqldb.Querier, id api.ID) (sag
 	return g, nil
 }
 
-// advance takes one step and writes down how it came out.
+// advance takes one step and, but within a phase, writes down how it came out.
 func (s *Service) advance(ctx context.Context, g *saga) error {
 	if g.step.forward() && (g.goal != "" || s.now().After(g.deadline)) {
 		begun := g.attempts > 1 // this driver has not called yet
 		return s.holding(ctx, g, func(ctx context.Context, _ *sqldb.Tx, g *saga) error {
-			return s.turnBack(ctx, g, g.step.undo(begun), timedOut(g.orderID))
+			return s.turnBack(ctx, g, g.undo(begun), timedOut(g.orderID))
 		})
 	}
 	taken := g.step
@@ -221,9 +262,12 @@ func (s *Service) advance(ctx context.Context, g *saga) error {
 	switch {
 	case err == nil:
 		s.stepsTotal.WithLabelValues(string(taken), "done").Inc()
-		return s.holding(ctx, g, func(ctx context.Context, tx *sqldb.Tx, g *saga) error {
-			return s.succeed(ctx, tx, g, effect)
-		})
+		g.learn(effect)
+		if taken.forward() && taken != taken.phase() && s.now().Add(s.lease()-leaseMargin).Before(g.leaseUntil) {
+			g.begin(taken.next(""), s.now())
+			return nil
+		}
+		return s.holding(ctx, g, s.succeed)
 	case refused(err):
 		s.stepsTotal.WithLabelValues(string(taken), "refused").Inc()
 		return s.refusal(ctx, g, err)
@@ -251,8 +295,17 @@ func refused(err error) bool {
 	return true
 }
 
+// learn takes in what a step told about the order; the next write has it.
+func (g *saga) learn(effect func(*record)) {
+	if effect != nil {
+		effect(&g.order)
+		g.learned = append(g.learned, effect)
+	}
+}
+
 // holding runs change in a transaction that still has the lease, with the saga and its order as they
-// are then, and writes the saga. Without the lease nothing is written.
+// are then, the steps taken since the last write included, and writes the saga. Without the lease
+// nothing is written.
 func (s *Service) holding(ctx context.Context, g *saga, change func(ctx context.Context, tx *sqldb.Tx, g *saga) error) error {
 	var fresh saga
 	err := s.db.Tx(ctx, func(tx *sqldb.Tx) error {
@@ -267,9 +320,20 @@ func (s *Service) holding(ctx context.Context, g *saga, change func(ctx context.
 			return err
 		}
 		fresh.order, fresh.lines = o, g.lines // lines never change
+		fresh.step, fresh.attempts, fresh.refusals = g.step, g.attempts, g.refusals
+		for _, effect := range g.learned {
+			effect(&fresh.order)
+		}
+		if len(g.learned) > 0 {
+			if err := learn(ctx, tx, fresh.order, s.now()); err != nil {
+				return err
+			}
+			fresh.order.version++
+		}
 		if err := change(ctx, tx, &fresh); err != nil {
 			return err
 		}
+		fresh.written = fresh.step
 		return saveSaga(ctx, tx, fresh)
 	})
 	if err == nil {
@@ -279,21 +343,17 @@ func (s *Service) holding(ctx context.Context, g *saga, change func(ctx context.
 }
 
 // succeed moves on to the next step, or ends the saga. A customer who cancelled meanwhile turns it back.
-func (s *Service) succeed(ctx context.Context, tx *sqldb.Tx, g *saga, effect func(*record)) error {
-	if effect != nil {
-		effect(&g.order)
-		if err := learn(ctx, tx, g.order, s.now()); err != nil {
-			return err
-		}
-		g.order.version++
-	}
+func (s *Service) succeed(ctx context.Context, tx *sqldb.Tx, g *saga) error {
 	if g.step == stepAuthorize {
 		g.token = ""
 	}
 	if g.step.forward() && g.goal != "" {
-		return s.turnBack(ctx, g, g.step.undo(true), nil)
+		return s.turnBack(ctx, g, g.undo(true), nil)
 	}
 	if next := g.step.next(g.goal); next != stepDone {
+		if g.step == g.step.phase() {
+			g.interrupted = false // what may have been done is done
+		}
 		g.begin(next, s.now())
 		return nil
 	}
@@ -319,6 +379,7 @@ func (s *Service) turnBack(ctx context.Context, g *saga, at step, why *failure) 
 		}
 		g.problem = string(problem)
 	}
+	g.interrupted = false // the way back begins where the dead driver may have been
 	g.begin(at, s.now())
 	return nil
 }
@@ -333,7 +394,7 @@ func (s *Service) refusal(ctx context.Context, g *saga, err error) error {
 			if g.step == stepAuthorize {
 				g.token = ""
 			}
-			return s.turnBack(ctx, g, g.step.undo(false), why)
+			return s.turnBack(ctx, g, g.undo(false), why)
 		})
 	case g.step == stepCancelShipment && api.IsStatus(err, http.StatusConflict):
 		return s.holding(ctx, g, func(ctx context.Context, tx *sqldb.Tx, g *saga) error {
@@ -351,6 +412,7 @@ func (s *Service) refusal(ctx context.Context, g *saga, err error) error {
 // rest ends the saga without a change of the order.
 func (g *saga) rest() {
 	g.step, g.attempts, g.refusals, g.nextAt, g.leaseOwner, g.leaseUntil, g.token = stepDone, 0, 0, time.Time{}, "", time.Time{}, ""
+	g.interrupted = false
 }
 
 // end ends the saga: the order takes its step, the cart is closed or open again, and the answer of the

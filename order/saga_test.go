@@ -31,7 +31,7 @@ func TestCrashOnTheWayForward(t *testing.T) {
 				t.Run(engine+" "+when+" "+call, func(t *testing.T) {
 					t.Parallel()
 					w := newWorld()
-					next, order := crash(t, engine, w, call, when, goodCheckout)
+					next, order := crash(t, engine, w, call, when, goodCheckout, nil)
 					o := next.orderIn(t, order, api.OrderConfirmed)
 					checkSold(t, w, o)
 					// The key of the request that nobody answered gives the answer now.
@@ -55,7 +55,7 @@ func TestCrashOnTheWayBack(t *testing.T) {
 				t.Run(engine+" "+when+" "+call, func(t *testing.T) {
 					t.Parallel()
 					w := newWorld()
-					next, order := crash(t, engine, w, call, when, body)
+					next, order := crash(t, engine, w, call, when, body, nil)
 					o := next.orderIn(t, order, api.OrderCancelled)
 					if held, n := w.moneyOf(order); held != api.PaymentRefunded || n != 1 {
 						t.Errorf("%d payments, the last %q; want one REFUNDED", n, held)
@@ -74,8 +74,125 @@ func TestCrashOnTheWayBack(t *testing.T) {
 	}
 }
 
+// What happens while nobody is there to see it turns the saga back from wherever the dead driver may have
+// been: nothing stays charged, reserved or on its way.
+func TestTurnedBackWhileDead(t *testing.T) {
+	t.Parallel()
+	cancel := func(t *testing.T, dead *fixture, _ *world, order api.ID) {
+		dead.want(t, http.StatusAccepted, "user:5", "POST", orderPath(order)+"/cancel", `{"reason":"no"}`, "Idempotency-Key", "c", "Prefer", "respond-async")
+	}
+	soldOut := func(_ *testing.T, _ *fixture, w *world, order api.ID) {
+		w.expire(order)
+		w.sell(1, 1000, 1)
+	}
+	for _, engine := range sqldbtest.Engines() {
+		for _, test := range []struct {
+			name, call string
+			meanwhile  func(t *testing.T, dead *fixture, w *world, order api.ID)
+			onHand     int64
+			payments   int
+		}{
+			{"cancelled", "Reserve", cancel, 100, 0},
+			{"cancelled", "Authorize", cancel, 100, 1},
+			{"cancelled", "Capture", cancel, 100, 1},
+			{"cancelled", "CommitReservation", cancel, 100, 1},
+			{"cancelled", "CreateShipment", cancel, 100, 1},
+			{"sold out", "Reserve", soldOut, 1, 0},
+			{"sold out", "Authorize", soldOut, 1, 1},
+			{"sold out", "Capture", soldOut, 1, 1},
+		} {
+			t.Run(engine+" "+test.name+" after "+test.call, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld()
+				next, order := crash(t, engine, w, test.call, "after", goodCheckout, test.meanwhile)
+				checkHistory(t, next.orderIn(t, order, api.OrderCancelled))
+				if held, n := w.moneyOf(order); n != test.payments || n > 0 && holdsMoney(held) {
+					t.Errorf("%d payments, the last %q; want %d that hold nothing", n, held, test.payments)
+				}
+				if onHand, reserved := w.stock(); onHand[1] != test.onHand || reserved[1] != 0 {
+					t.Errorf("%d on hand and %d reserved, want %d and 0", onHand[1], reserved[1], test.onHand)
+				}
+				for _, state := range w.shipmentsOf(order) {
+					if state != api.ShipmentCancelled {
+						t.Errorf("shipment is %s, want CANCELLED", state)
+					}
+				}
+				// A call to the bank that was under way all the time comes too late.
+				if _, err := w.Authorize(t.Context(), fmt.Sprintf("order-%d-authorize", order), api.Authorization{OrderID: order,
+					PaymentMethod: api.PaymentMethod{Provider: "sandbox", Token: "tok_ok"}}); err == nil && test.payments == 0 {
+					t.Error("a late authorization went through")
+				}
+			})
+		}
+	}
+}
+
+// A driver that dies after the authorization leaves its payment to be found: the phase is taken again,
+// also when the next driver fails at another step and gives the saga up in between.
+func TestInterruptedTwice(t *testing.T) {
+	t.Parallel()
+	for _, engine := range sqldbtest.Engines() {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld()
+			next, order := crash(t, engine, w, "CreateShipment", "after", goodCheckout, func(t *testing.T, dead *fixture, w *world, order api.ID) {
+				w.around(first(1, "CommitReservation", func(context.Context) error {
+					dead.want(t, http.StatusAccepted, "user:5", "POST", orderPath(order)+"/cancel", `{"reason":"no"}`, "Idempotency-Key", "c", "Prefer", "respond-async")
+					return away("product-service")
+				}), nil)
+			})
+			next.orderIn(t, order, api.OrderCancelled)
+			if got := w.shipmentsOf(order); !slices.Equal(got, []string{api.ShipmentCancelled}) {
+				t.Errorf("shipments = %v, want the one of the first life, cancelled", got)
+			}
+			if held, n := w.moneyOf(order); held != api.PaymentRefunded || n != 1 {
+				t.Errorf("%d payments, the last %q; want one REFUNDED", n, held)
+			}
+		})
+	}
+}
+
+// A checkout takes three transactions of this service: what it is about, the payment before money is
+// taken, and the end.
+func TestThreeCommits(t *testing.T) {
+	t.Parallel()
+	for _, engine := range sqldbtest.Engines() {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			config := sqldbtest.Config(t, engine)
+			var mu sync.Mutex
+			transactions := 0
+			config.Observe = func(op string, _ time.Duration) {
+				mu.Lock()
+				defer mu.Unlock()
+				if op == "transaction" {
+					transactions++
+				}
+			}
+			db, err := sqldb.Open(t.Context(), config, Migrations, journal.Migrations)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = db.Close() })
+			f := start(t, db, newWorld())
+			cart := f.fill(t, "user:5", api.ItemQuantity{ProductID: 1, Quantity: 2})
+			mu.Lock()
+			before := transactions
+			mu.Unlock()
+			f.want(t, http.StatusCreated, "user:5", "POST", checkoutPath(cart), goodCheckout, "Idempotency-Key", "a")
+			mu.Lock()
+			defer mu.Unlock()
+			if got := transactions - before; got != 3 {
+				t.Errorf("a checkout took %d transactions, want 3", got)
+			}
+		})
+	}
+}
+
 // crash checks a cart out in a first life of the service, which ends at a call, and returns the second.
-func crash(t *testing.T, engine string, w *world, call, when, body string) (next *fixture, order api.ID) {
+// meanwhile, when given, sees the service in between, where nobody drives sagas.
+func crash(t *testing.T, engine string, w *world, call, when, body string,
+	meanwhile func(t *testing.T, dead *fixture, w *world, order api.ID)) (next *fixture, order api.ID) {
 	t.Helper()
 	config := sqldbtest.Config(t, engine)
 	open := func() *sqldb.DB {
@@ -111,13 +228,19 @@ func crash(t *testing.T, engine string, w *world, call, when, body string) (next
 	cancel()
 	request.Wait()
 	one.stop()
-	// Later than the lease of the dead and than its hold on the key.
-	next = start(t, secondDB, w, withClock(func() time.Time { return time.Now().Add(time.Minute) }))
-	orders := decode[api.List[api.Order]](t, next.want(t, http.StatusOK, "user:5", "GET", "/api/orders", ""))
+	w.around(nil, nil)
+	dead := build(t, secondDB, w)
+	orders := decode[api.List[api.Order]](t, dead.want(t, http.StatusOK, "user:5", "GET", "/api/orders", ""))
 	if len(orders.Collection) != 1 {
 		t.Fatalf("%d orders after the crash, want 1", len(orders.Collection))
 	}
-	return next, orders.Collection[0].OrderID
+	order = orders.Collection[0].OrderID
+	if meanwhile != nil {
+		meanwhile(t, dead, w, order)
+	}
+	// Later than the lease of the dead and than its hold on the key.
+	next = start(t, secondDB, w, withClock(func() time.Time { return time.Now().Add(time.Minute) }))
+	return next, order
 }
 
 // checkSold compares what the neighbours hold with a confirmed order of two of product 1.

@@ -24,30 +24,35 @@ type saga struct {
 	provider, token    string // the token only until the money is authorised
 	request            string // the checkout's Idempotency-Key, see journal.Request
 	traceParent        string // the trace of the checkout, as the header of that name (W3C Trace Context)
+	interrupted        bool   // a driver died since the last step was written: it may have taken later ones
 
 	order record
 	lines []line
+
+	written step            // the step in the database; its driver may be further within a phase
+	learned []func(*record) // by steps taken since then; order knows it already
 }
 
 const sagaColumns = `order_id, step, attempts, refusals, next_at, lease_owner, lease_until, deadline, goal, reason, actor, problem,
-	payment_provider, payment_token, checkout_request, trace_parent`
+	payment_provider, payment_token, checkout_request, trace_parent, interrupted`
 
 func sagaByID(ctx context.Context, q sqldb.Querier, id api.ID) (saga, error) {
 	var g saga
 	var next, lease, deadline sqldb.Instant
 	err := q.QueryRow(ctx, `SELECT `+sagaColumns+` FROM sagas WHERE order_id = ?`, int64(id)).
 		Scan(&g.orderID, &g.step, &g.attempts, &g.refusals, &next, &g.leaseOwner, &lease, &deadline, &g.goal, &g.reason, &g.actor, &g.problem,
-			&g.provider, &g.token, &g.request, &g.traceParent)
+			&g.provider, &g.token, &g.request, &g.traceParent, &g.interrupted)
 	if err != nil {
 		return g, fmt.Errorf("read saga of order %d: %w", id, err)
 	}
-	g.nextAt, g.leaseUntil, g.deadline = time.Time(next), time.Time(lease), time.Time(deadline)
+	g.nextAt, g.leaseUntil, g.deadline, g.written = time.Time(next), time.Time(lease), time.Time(deadline), g.step
 	return g, nil
 }
 
 func insertSaga(ctx context.Context, tx *sqldb.Tx, g saga) error {
-	_, err := tx.Exec(ctx, `INSERT INTO sagas (`+sagaColumns+`) VALUES (?, ?, 0, 0, ?, '', ?, ?, '', '', '', '', ?, ?, ?, ?)`,
-		int64(g.orderID), string(g.step), sqldb.Instant(g.nextAt), instantOrZero(g.leaseUntil), sqldb.Instant(g.deadline), g.provider, g.token, g.request, g.traceParent)
+	_, err := tx.Exec(ctx, `INSERT INTO sagas (`+sagaColumns+`) VALUES (?, ?, ?, 0, ?, ?, ?, ?, '', '', '', '', ?, ?, ?, ?, ?)`,
+		int64(g.orderID), string(g.step), g.attempts, sqldb.Instant(g.nextAt), g.leaseOwner, instantOrZero(g.leaseUntil), sqldb.Instant(g.deadline),
+		g.provider, g.token, g.request, g.traceParent, false)
 	if err != nil {
 		return fmt.Errorf("insert saga of order %d: %w", g.orderID, err)
 	}
@@ -64,20 +69,22 @@ func instantOrZero(t time.Time) int64 {
 
 func saveSaga(ctx context.Context, tx *sqldb.Tx, g saga) error {
 	_, err := tx.Exec(ctx, `UPDATE sagas SET step = ?, attempts = ?, refusals = ?, next_at = ?, lease_owner = ?, lease_until = ?,
-		goal = ?, reason = ?, actor = ?, problem = ?, payment_token = ? WHERE order_id = ?`,
+		goal = ?, reason = ?, actor = ?, problem = ?, payment_token = ?, interrupted = ? WHERE order_id = ?`,
 		string(g.step), g.attempts, g.refusals, sqldb.Instant(g.nextAt), g.leaseOwner, instantOrZero(g.leaseUntil),
-		g.goal, g.reason, g.actor, g.problem, g.token, int64(g.orderID))
+		g.goal, g.reason, g.actor, g.problem, g.token, g.interrupted, int64(g.orderID))
 	if err != nil {
 		return fmt.Errorf("save saga of order %d: %w", g.orderID, err)
 	}
 	return nil
 }
 
-// claimSaga takes the lease of a saga that is due and free, and counts the attempt that follows.
+// claimSaga takes the lease of a saga that is due and free, and counts the attempt that follows. A lease
+// that ran out instead of being given back tells that its driver died.
 func claimSaga(ctx context.Context, tx *sqldb.Tx, id api.ID, owner string, now, until time.Time) error {
-	n, err := tx.Exec(ctx, `UPDATE sagas SET lease_owner = ?, lease_until = ?, attempts = attempts + 1
+	n, err := tx.Exec(ctx, `UPDATE sagas SET interrupted = CASE WHEN lease_owner <> '' THEN ? ELSE interrupted END,
+		lease_owner = ?, lease_until = ?, attempts = attempts + 1
 		WHERE order_id = ? AND next_at <= ? AND lease_until <= ?`,
-		owner, instantOrZero(until), int64(id), sqldb.Instant(now), now.UnixMicro())
+		true, owner, instantOrZero(until), int64(id), sqldb.Instant(now), now.UnixMicro())
 	if err != nil {
 		return fmt.Errorf("claim saga of order %d: %w", id, err)
 	}
@@ -90,7 +97,7 @@ func claimSaga(ctx context.Context, tx *sqldb.Tx, id api.ID, owner string, now, 
 // renewLease locks the saga if the lease taken with g is still the last one and the step the same.
 func renewLease(ctx context.Context, tx *sqldb.Tx, g *saga, until time.Time) error {
 	n, err := tx.Exec(ctx, `UPDATE sagas SET lease_until = ? WHERE order_id = ? AND lease_owner = ? AND step = ?`,
-		instantOrZero(until), int64(g.orderID), g.leaseOwner, string(g.step))
+		instantOrZero(until), int64(g.orderID), g.leaseOwner, string(g.written))
 	if err != nil {
 		return fmt.Errorf("renew lease of order %d: %w", g.orderID, err)
 	}
@@ -117,7 +124,7 @@ func askBack(ctx context.Context, tx *sqldb.Tx, id api.ID, at step, goal, reason
 		goal, reason, actor, sqldb.Instant(now), int64(id), string(stepDone))
 	if err == nil && n == 0 {
 		n, err = tx.Exec(ctx, `UPDATE sagas SET step = ?, attempts = 0, refusals = 0, goal = ?, reason = ?, actor = ?, problem = '', next_at = ?,
-			lease_owner = '', lease_until = 0 WHERE order_id = ? AND step = ?`,
+			lease_owner = '', lease_until = 0, interrupted = FALSE WHERE order_id = ? AND step = ?`,
 			string(at), goal, reason, actor, sqldb.Instant(now), int64(id), string(stepDone))
 	}
 	if err != nil {

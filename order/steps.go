@@ -97,12 +97,14 @@ func shipped(p api.Shipment) func(*record) {
 	}
 }
 
-// authorize sets the money aside, or finds out that it was. Its key never changes: it must not happen
-// twice, whatever happened in between.
+// authorizeKey never changes: the money must not be set aside twice, whatever happened in between.
+func (g *saga) authorizeKey() string { return fmt.Sprintf("order-%d-authorize", g.orderID) }
+
+// authorize sets the money aside, or finds out that it was.
 func (s *Service) authorize(ctx context.Context, g *saga) (api.Payment, error) {
 	var payment api.Payment
 	err := s.call(ctx, func(ctx context.Context) (err error) {
-		payment, err = s.payments.Authorize(ctx, fmt.Sprintf("order-%d-authorize", g.orderID), api.Authorization{
+		payment, err = s.payments.Authorize(ctx, g.authorizeKey(), api.Authorization{
 			OrderID: g.orderID, UserID: g.order.userID, Amount: s.currency.Amount(*g.order.fee), Currency: g.order.currency,
 			PaymentMethod: api.PaymentMethod{Provider: g.provider, Token: g.token},
 		})
@@ -158,12 +160,16 @@ func (s *Service) cancelShipment(ctx context.Context, g *saga) (func(*record), e
 
 // giveBack voids or refunds the payment. Which of the two is possible depends on whether a capture
 // whose answer was lost took place: payment-service refuses the wrong one, and the other is tried
-// next. Where it is unknown whether there is a payment, its authorisation is asked for once more with
-// the same key, which tells.
+// next. Where it is unknown whether there is a payment, its authorisation is withdrawn: that tells, and
+// where there is none it keeps a call that is still under way from making one.
 func (s *Service) giveBack(ctx context.Context, g *saga) (func(*record), error) {
 	payment := g.order.payment
 	if payment.PaymentID == 0 {
-		p, err := s.authorize(ctx, g)
+		var p api.Payment
+		err := s.call(ctx, func(ctx context.Context) (err error) {
+			p, err = s.payments.Withdraw(ctx, g.authorizeKey(), g.orderID)
+			return err
+		})
 		if refused(err) {
 			return nil, nil
 		}

@@ -145,7 +145,7 @@ func (s *Service) move(w http.ResponseWriter, r *http.Request, body []byte, subj
 	if err != nil {
 		return err
 	}
-	wanted.requestKey = fmt.Sprintf("%s/%s/%v/%s", wanted.kind, subject, auth.CallerOf(r.Context()), r.Header.Get("Idempotency-Key"))
+	wanted.requestKey = requestKey(r.Context(), wanted.kind, subject, r.Header.Get("Idempotency-Key"))
 	var (
 		ctx     = r.Context()
 		now     = s.now()
@@ -154,7 +154,7 @@ func (s *Service) move(w http.ResponseWriter, r *http.Request, body []byte, subj
 		first   bool
 		refused *api.Problem
 	)
-	err = s.db.Tx(ctx, func(tx *sqldb.Tx) error {
+	claim := func(tx *sqldb.Tx) error {
 		var err error
 		first, refused = false, nil
 		if stored, err = request.Claim(ctx, tx, 0, time.Time{}, now); err != nil {
@@ -175,7 +175,11 @@ func (s *Service) move(w http.ResponseWriter, r *http.Request, body []byte, subj
 			return err
 		}
 		return request.SetSubject(ctx, tx, op.id)
-	})
+	}
+	err = s.db.Tx(ctx, claim)
+	if errors.Is(err, sqldb.ErrConflict) {
+		err = s.db.Tx(ctx, claim) // it was withdrawn at the same moment; now that is there to be found
+	}
 	switch {
 	case err != nil:
 		return err
@@ -193,6 +197,16 @@ func (s *Service) move(w http.ResponseWriter, r *http.Request, body []byte, subj
 	if err != nil {
 		return err
 	}
+	return op.write(w)
+}
+
+// requestKey names a movement for good, also when the journal has forgotten its Idempotency-Key.
+func requestKey(ctx context.Context, kind Kind, subject, key string) string {
+	return fmt.Sprintf("%s/%s/%v/%s", kind, subject, auth.CallerOf(ctx), key)
+}
+
+// write answers with the outcome of an operation.
+func (op operation) write(w http.ResponseWriter) error {
 	if op.status >= 400 {
 		return api.ParseProblem(op.status, []byte(op.answer))
 	}
@@ -200,12 +214,58 @@ func (s *Service) move(w http.ResponseWriter, r *http.Request, body []byte, subj
 	return journal.Write(w, journal.Answer{Status: kept.Status, Location: kept.Location, Body: kept.Body})
 }
 
+// withdraw answers as the authorization with the key was or will be answered. Where none was asked for
+// yet, none ever will be: a request that is still on its way is refused as withdrawn.
+func (s *Service) withdraw(w http.ResponseWriter, r *http.Request) error {
+	in, err := web.Read[api.Withdrawal](w, r)
+	if err != nil {
+		return err
+	}
+	if err := in.Validate(); err != nil {
+		return err
+	}
+	ctx, now := r.Context(), s.now()
+	key := requestKey(ctx, KindAuthorize, "order/"+in.OrderID.String(), in.Key)
+	var op operation
+	forbid := func(tx *sqldb.Tx) error {
+		op, err = operationBy(ctx, tx, "request_key", key)
+		if err == nil || !errors.Is(err, sqldb.ErrNotFound) {
+			return err
+		}
+		op = operation{kind: KindAuthorize, requestKey: key, providerKey: rand.Text(), busyTo: now}
+		row := record{orderID: in.OrderID, paid: flag(new(false)), status: text(new(statusOf(pending))), state: pending, currency: s.currency.Code}
+		if op.paymentID, err = insertRecord(ctx, tx, row, now); err != nil {
+			return err
+		}
+		if op.id, err = insertOperation(ctx, tx, op, now); err != nil {
+			return err
+		}
+		if err := s.settle(ctx, tx, op, "", &Refusal{Code: "withdrawn"}, now); err != nil {
+			return err
+		}
+		op, err = operationBy(ctx, tx, "operation_id", int64(op.id))
+		return err
+	}
+	err = s.db.Tx(ctx, forbid)
+	if errors.Is(err, sqldb.ErrConflict) {
+		err = s.db.Tx(ctx, forbid) // the authorization came at the same moment; now it is there to be found
+	}
+	if err == nil && op.status == 0 {
+		op, err = s.resume(ctx, op.id)
+	}
+	if err != nil {
+		return err
+	}
+	return op.write(w)
+}
+
 // begin writes the operation, held for this request to work on, or finds the one that was written under
 // the same key so long ago that the journal forgot it.
 func (s *Service) begin(ctx context.Context, tx *sqldb.Tx, wanted operation, now time.Time,
 	begin func(ctx context.Context, tx *sqldb.Tx, op operation, now time.Time) (operation, error)) (op operation, first bool, err error) {
 	op, err = operationBy(ctx, tx, "request_key", wanted.requestKey)
-	if err == nil && wanted.amount != 0 && wanted.amount != op.amount {
+	// One that was withdrawn before it came has no amount.
+	if err == nil && wanted.amount != 0 && op.amount != 0 && wanted.amount != op.amount {
 		return op, false, api.Status(http.StatusUnprocessableEntity, "the Idempotency-Key was used before for another amount; use a new one")
 	}
 	if err == nil || !errors.Is(err, sqldb.ErrNotFound) {

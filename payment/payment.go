@@ -115,6 +115,8 @@ func (s *Service) Routes() []web.Route {
 
 		{Method: http.MethodPost, Pattern: "/api/payments/authorize", Summary: "Set money aside for an order", Access: web.Service, Idempotent: true,
 			In: authorization, Out: api.Payment{}, Status: http.StatusCreated, Handler: s.authorize},
+		{Method: http.MethodPost, Pattern: "/api/payments/withdraw", Summary: "Learn of an authorization, or keep it from being made", Access: web.Service,
+			In: api.Withdrawal{OrderID: 1, Key: "order-1-authorize"}, Out: api.Payment{}, Status: http.StatusCreated, Handler: s.withdraw},
 		{Method: http.MethodPost, Pattern: "/api/payments/{paymentId}/capture", Summary: "Take money that was set aside", Access: web.AdminOrService, Idempotent: true,
 			In: api.PaymentAmount{}, Out: api.Payment{}, Handler: s.capture},
 		{Method: http.MethodPost, Pattern: "/api/payments/{paymentId}/void", Summary: "Give up money that was set aside", Access: web.AdminOrService, Idempotent: true,
