@@ -21,6 +21,7 @@ MUTANTS := TestMutantsAreCaught
 
 test: build ## all tests, on SQLite and on a private MariaDB; then the journey
 	./test/mariadb.sh $(GO) test -race -timeout 40m -skip '$(LOADED)|$(MUTANTS)' ./...
+	$(GO) test -race -tags faults ./fault
 	./test/mariadb.sh $(GO) test -count=1 -timeout 20m -parallel 1 -run '$(LOADED)' ./cmd/tienda
 	$(MAKE) mutants
 	./test/journey.sh
@@ -31,6 +32,7 @@ mutants: ## every bug of test/mutants is planted, and must be caught
 lint: ## formatting, vet and the linters of .golangci.yml
 	@test -z "$$(gofmt -l .)" || { echo "not formatted (gofmt -w them):"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
+	$(GO) vet -tags faults ./...
 	$(LINT) run ./...
 
 check: lint test ## exactly what CI runs

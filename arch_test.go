@@ -23,7 +23,7 @@ type rule struct {
 }
 
 var (
-	service  = rule{[]string{"api", "web", "sqldb", "auth", "journal"}, "services meet on the wire, through api; they never import each other or the kit"}
+	service  = rule{[]string{"api", "web", "sqldb", "auth", "journal", "fault"}, "services meet on the wire, through api; they never import each other or the kit"}
 	protocol = rule{[]string{"web", "sqldb"}, "a protocol is one package: it knows nothing of the shop"}
 )
 
@@ -32,11 +32,12 @@ var rules = map[string]rule{
 	"api":             {nil, "the wire contract is for anybody: standard library only"},
 	"auth":            {[]string{"api"}, "tokens name api's ids and problems"},
 	"web":             {[]string{"api", "auth"}, "a route's access rule is checked against auth's caller"},
-	"sqldb":           {nil, "databases know nothing of what is stored in them"},
+	"fault":           {nil, "the hooks of test builds stand everywhere, so they may depend on nothing"},
+	"sqldb":           {[]string{"fault"}, "databases know nothing of what is stored in them"},
 	"sqldb/sqldbtest": {[]string{"sqldb"}, "tests get databases here"},
 	"journal":         {[]string{"api", "auth", "sqldb", "web"}, "the one thing that needs both web and sqldb"},
 	"test/mutants":    {nil, "plants bugs into the sources and runs the go command; it imports none of them"},
-	"kit":             {[]string{"eureka", "cloudconfig", "zipkin", "web", "sqldb"}, "the kit runs services and does not know them"},
+	"kit":             {[]string{"eureka", "cloudconfig", "zipkin", "web", "sqldb", "fault"}, "the kit runs services and does not know them"},
 	"config":          {[]string{"cloudconfig"}, "only files, which a test reads as the server does"},
 	"user":            service,
 	"product":         service,

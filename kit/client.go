@@ -16,6 +16,8 @@ import (
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+
+	"tienda/fault"
 )
 
 // BreakerSettings are those of resilience4j.circuitbreaker.instances.NAME that are used; NAME is the
@@ -47,7 +49,7 @@ func (m *member) openClient(common commonSettings) {
 		DisableCompression:  true, // neighbours are near; a client's own Accept-Encoding passes through
 	}
 	m.closers = append(m.closers, func(context.Context) error { base.CloseIdleConnections(); return nil })
-	m.traced = otelhttp.NewTransport(base, otelhttp.WithTracerProvider(m.tracer), otelhttp.WithPropagators(propagators()),
+	m.traced = otelhttp.NewTransport(fault.Transport(m.service.Name, base), otelhttp.WithTracerProvider(m.tracer), otelhttp.WithPropagators(propagators()),
 		otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return r.Method + " " + peerOf(r) }))
 	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "http_client_requests_seconds", Help: "Duration of calls to neighbours.", Buckets: buckets,

@@ -15,6 +15,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel/trace"
+
+	"tienda/fault"
 )
 
 // buckets of every duration, in seconds: from a cached read to the longest wait.
@@ -31,7 +33,7 @@ func (m *member) observed(handler http.Handler) http.Handler {
 	inner := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		answer := &statusWriter{ResponseWriter: w, status: http.StatusOK}
-		handler.ServeHTTP(answer, r)
+		handler.ServeHTTP(fault.Writer(answer, r), r)
 		elapsed := time.Since(start)
 		uri := patternPath(r.Pattern)
 		durations.WithLabelValues(methodLabel(r.Method), uri, strconv.Itoa(answer.status)).Observe(elapsed.Seconds())

@@ -16,6 +16,7 @@ import (
 
 	"tienda/api"
 	"tienda/auth"
+	"tienda/fault"
 	"tienda/sqldb"
 )
 
@@ -259,6 +260,7 @@ func (s *Service) advance(ctx context.Context, g *saga) error {
 	}
 	taken := g.step
 	effect, err := s.take(ctx, g)
+	fault.Answered(string(taken))
 	switch {
 	case err == nil:
 		s.stepsTotal.WithLabelValues(string(taken), "done").Inc()

@@ -14,6 +14,8 @@ import (
 	"github.com/go-sql-driver/mysql"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"tienda/fault"
 )
 
 // Errors that both engines give, whatever their drivers say.
@@ -82,9 +84,11 @@ func (db *DB) txOnce(ctx context.Context, do func(*Tx) error) error {
 		return err
 	}
 	done = true
+	fault.BeforeCommit()
 	if err := sqlTx.Commit(); err != nil {
 		return fmt.Errorf("commit: %w", mapError(err))
 	}
+	fault.AfterCommit()
 	return nil
 }
 

@@ -28,6 +28,7 @@ type place struct {
 	Listen     string         `help:"Address to listen on; 0.0.0.0 for all." default:"127.0.0.1" env:"SERVER_ADDRESS" placeholder:"ADDR"`
 	Drain      time.Duration  `help:"How long to go on serving after saying goodbye to the registry." default:"0s"`
 	ports      map[string]int // of components, instead of the table's; for tests, whose ports the kernel picks
+	faultFlags                // of test builds
 	Set        []string       `help:"A setting that wins over all others, such as tienda.tax.rate=0.19." placeholder:"KEY=VALUE" sep:"none"`
 }
 
@@ -212,7 +213,7 @@ func (p *place) options(environ environment, rows []kit.Service) (kit.Options, e
 		}
 		opts.Flags[key] = value
 	}
-	return opts, nil
+	return opts, p.arm(strings.Split(opts.Flags["spring.profiles.active"], ","))
 }
 
 // prepare makes the data folder, emptied when it is to be fresh.
