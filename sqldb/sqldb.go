@@ -36,6 +36,9 @@ type Config struct {
 	Username, Password string
 	// Observe, when set, is told how long each statement took; op is its first word in lower case.
 	Observe func(op string, elapsed time.Duration)
+	// Bulk is for a tool that writes millions of rows: [Open] fails with [ErrInUse] when somebody else has
+	// the database open, foreign keys are not checked, and on SQLite a loss of power can lose all of it.
+	Bulk bool
 }
 
 // DB is one component's database. It is safe for concurrent use.
@@ -76,6 +79,9 @@ func connect(ctx context.Context, config Config) (*DB, error) {
 		db.observe = func(string, time.Duration) {}
 	}
 	if path, ok := strings.CutPrefix(config.URL, "sqlite:"); ok {
+		if config.Bulk {
+			return db, db.openBulkSQLite(ctx, path)
+		}
 		return db, db.openSQLite(ctx, path)
 	}
 	dsn, err := mysqlConfig(ctx, config)
@@ -94,6 +100,11 @@ func connect(ctx context.Context, config Config) (*DB, error) {
 	db.read = db.write
 	if err := db.write.PingContext(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("connect to %s as %q: %w", redact(config.URL), dsn.User, err), db.write.Close())
+	}
+	if config.Bulk {
+		if err := db.alone(ctx); err != nil {
+			return nil, errors.Join(err, db.write.Close())
+		}
 	}
 	return db, nil
 }
@@ -165,6 +176,9 @@ func mysqlConfig(ctx context.Context, config Config) (*mysql.Config, error) {
 		"time_zone":                "'+00:00'",
 		"innodb_lock_wait_timeout": "5", // the transaction runs again then; readers of events count on it
 		"sql_mode":                 "'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO'",
+	}
+	if config.Bulk {
+		c.Params["foreign_key_checks"] = "0" // tables are written side by side
 	}
 	return c, nil
 }

@@ -33,6 +33,7 @@ func main() {
 type commands struct {
 	Up      upCommand      `cmd:"" help:"Run the whole shop on this machine, with demo data."`
 	Run     runCommand     `cmd:"" help:"Run one or some components."`
+	Load    loadCommand    `cmd:"" help:"Fill the shop."`
 	Migrate migrateCommand `cmd:"" help:"Bring the databases up to date and exit."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
