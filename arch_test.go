@@ -38,7 +38,7 @@ var rules = map[string]rule{
 	"journal":         {[]string{"api", "auth", "sqldb", "web"}, "the one thing that needs both web and sqldb"},
 	"test/mutants":    {nil, "plants bugs into the sources and runs the go command; it imports none of them"},
 	"kit":             {[]string{"eureka", "cloudconfig", "zipkin", "web", "sqldb", "fault"}, "the kit runs services and does not know them"},
-	"load":            {[]string{"api", "sqldb"}, "knows shops by the wire contract; filling one in bulk needs their databases, not their packages"},
+	"load":            {[]string{"api", "sqldb"}, "a client knows the wire contract and nothing else; filling a shop in bulk needs its databases, not its packages"},
 	"config":          {[]string{"cloudconfig"}, "only files, which a test reads as the server does"},
 	"user":            service,
 	"product":         service,

@@ -3,6 +3,7 @@ module tienda
 go 1.26.8
 
 require (
+	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/alecthomas/kong v1.17.0
 	github.com/bojanz/currency v1.4.2
 	github.com/failsafe-go/failsafe-go v0.9.8

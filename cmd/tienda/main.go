@@ -33,8 +33,8 @@ func main() {
 type commands struct {
 	Up      upCommand      `cmd:"" help:"Run the whole shop on this machine, with demo data."`
 	Run     runCommand     `cmd:"" help:"Run one or some components."`
-	Load    loadCommand    `cmd:"" help:"Fill the shop."`
 	Migrate migrateCommand `cmd:"" help:"Bring the databases up to date and exit."`
+	Load    loadCommand    `cmd:"" help:"Drive customers through a shop, measure it, and prove what it did with their orders."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

@@ -48,8 +48,11 @@ type runCommand struct {
 type terminal struct{ out, err io.Writer }
 
 // interactive reports whether a person is watching.
-func (t terminal) interactive() bool {
-	file, ok := t.out.(*os.File)
+func (t terminal) interactive() bool { return watched(t.out) }
+
+// watched reports whether what is written goes to a person's screen.
+func watched(w io.Writer) bool {
+	file, ok := w.(*os.File)
 	if !ok {
 		return false
 	}

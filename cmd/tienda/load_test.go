@@ -1,0 +1,79 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// load runs `tienda load` against the system and returns what it printed.
+func (s *system) load(args ...string) (out string, err error) {
+	s.tb.Helper()
+	var text lockedBuffer
+	args = append([]string{"load", "--target", s.url("api-gateway", "")}, args...)
+	err = Run(s.tb.Context(), args, environment{"TIENDA_LOAD_ADMIN_PASSWORD=0000"}, terminal{&text, &lockedBuffer{}})
+	return text.String(), err
+}
+
+// TestLoad drives customers of the worst kind through a whole shop and proves what became of their orders.
+func TestLoad(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, s *system) {
+		file := filepath.Join(t.TempDir(), "load.json")
+		out, err := s.load("--users", "6", "--checkouts", "60", "--mix", "hostile", "--seed", "7", "--admin", "admin", "--verify", "--json", file)
+		if err != nil {
+			t.Fatalf("load: %v\n%s", err, out)
+		}
+		for _, want := range []string{"60 checkouts", "unknown 0", "everything holds", "ledger", "same answer"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("the report does not say %q:\n%s", want, out)
+			}
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var report struct {
+			Outcomes map[string]int64
+			Steps    []struct {
+				Name  string
+				Count int64
+				P99Ms float64
+			}
+			Verification struct {
+				Violations int64
+				Invariants []struct{ Rows int64 }
+			}
+		}
+		if err := json.Unmarshal(text, &report); err != nil {
+			t.Fatal(err)
+		}
+		total := int64(0)
+		for _, n := range report.Outcomes {
+			total += n
+		}
+		if total != 60 || report.Outcomes["201"] == 0 || report.Outcomes["202"] == 0 || report.Outcomes["402"] == 0 {
+			t.Errorf("outcomes = %v, want 60, confirmed, accepted and declined ones among them", report.Outcomes)
+		}
+		for _, step := range report.Steps {
+			if step.Count == 0 || step.P99Ms <= 0 {
+				t.Errorf("step %+v was not measured", step)
+			}
+		}
+		if report.Verification.Violations != 0 || len(report.Verification.Invariants) < 15 {
+			t.Errorf("verification = %+v", report.Verification)
+		}
+	})
+}
+
+// TestLoadWithoutAdministrator buys what there is, and takes it as it comes when that is sold.
+func TestLoadWithoutAdministrator(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), "sqlite")
+	out, err := s.load("--users", "4", "--duration", "3s", "--mix", "checkout", "--verify")
+	if err != nil || !strings.Contains(out, "everything holds") {
+		t.Errorf("load: %v\n%s", err, out)
+	}
+}
