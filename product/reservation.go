@@ -53,22 +53,31 @@ func (s *Service) reserve(w http.ResponseWriter, r *http.Request) error {
 // hold makes the reservation of an order; one that is there already is [sqldb.ErrConflict].
 func (s *Service) hold(ctx context.Context, tx *sqldb.Tx, request api.NewReservation) (api.Reservation, error) {
 	reservation := api.Reservation{OrderID: request.OrderID, State: api.ReservationHeld, Items: request.Items, ExpiresAt: s.expiry()}
-	err := tx.QueryRow(ctx, `SELECT state FROM reservations WHERE order_id = ?`, request.OrderID).Scan(new(string))
-	if err == nil {
-		return reservation, sqldb.ErrConflict
-	}
-	if !errors.Is(err, sqldb.ErrNotFound) {
-		return reservation, fmt.Errorf("read the reservation of order %d: %w", request.OrderID, err)
+	if err := noReservation(ctx, tx, request.OrderID); err != nil {
+		return reservation, err
 	}
 	// Stock before the row: requests for one order that come at once queue for its products. Queuing for
 	// the row they would deadlock on MySQL each time that the first of them is short and rolls back.
 	if err := s.take(ctx, tx, reservation.Items); err != nil {
-		return reservation, err
+		// What is missing may be what a first request of this very order took meanwhile.
+		return reservation, cmp.Or(noReservation(ctx, tx, request.OrderID), err)
 	}
 	if err := s.insertReservation(ctx, tx, reservation); err != nil {
 		return reservation, err
 	}
 	return reservation, s.announce(ctx, tx, reservation)
+}
+
+// noReservation is [sqldb.ErrConflict] when an order has a reservation.
+func noReservation(ctx context.Context, tx *sqldb.Tx, order api.ID) error {
+	err := tx.QueryRow(ctx, `SELECT state FROM reservations WHERE order_id = ?`, order).Scan(new(string))
+	switch {
+	case err == nil:
+		return sqldb.ErrConflict
+	case errors.Is(err, sqldb.ErrNotFound):
+		return nil
+	}
+	return fmt.Errorf("read the reservation of order %d: %w", order, err)
 }
 
 // holdAgain answers a repeated request with the reservation there is. One that expired is held anew.

@@ -338,3 +338,34 @@ func TestReservationsThatCross(t *testing.T) {
 		})
 	}
 }
+
+// Requests of one order for the last there is, all at once: one reserves it and the others find that.
+// None is refused for what its own order holds.
+func TestSameReservationRaces(t *testing.T) {
+	t.Parallel()
+	sqldbtest.Each(t, migrations, func(t *testing.T, db *sqldb.DB) {
+		s := open(t, db)
+		for order := 1; order <= 10; order++ {
+			product := s.addProduct("p", 2)
+			var wait sync.WaitGroup
+			var created atomic.Int64
+			for range 8 {
+				wait.Go(func() {
+					body := fmt.Sprintf(`{"orderId":%d,"items":[{"productId":%d,"quantity":2}]}`, order, product)
+					switch got := s.call(service, "POST", "/api/reservations", body); got.status {
+					case http.StatusCreated:
+						created.Add(1)
+					case http.StatusOK:
+					default:
+						t.Errorf("reserve for order %d = %d %s, want 201 or 200", order, got.status, got.body)
+					}
+				})
+			}
+			wait.Wait()
+			if n := created.Load(); n != 1 {
+				t.Errorf("order %d was created %d times, want once", order, n)
+			}
+		}
+		s.checkBooks()
+	})
+}
