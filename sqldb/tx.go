@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +25,16 @@ var (
 	ErrConflict  = errors.New("a row with this key exists")
 	ErrReference = errors.New("a row refers to this one, or the row referred to does not exist")
 )
+
+// unavailable is an error of a database that cannot be reached: nothing is wrong with what was asked, and
+// the same may succeed in a moment. Whether a write that was under way took effect is unknown.
+type unavailable struct{ error }
+
+// Unavailable tells such an error from all others, also to those who must not know this package.
+func (unavailable) Unavailable() bool { return true }
+
+// Unwrap gives what the driver said.
+func (u unavailable) Unwrap() error { return u.error }
 
 // Querier reads: a [DB] outside, a [Tx] inside a transaction.
 type Querier interface {
@@ -201,12 +212,14 @@ func (db *DB) timed(query string, start time.Time) {
 
 // Numbers of MySQL's errors (MySQL 8.4 Error Message Reference, server errors).
 const (
-	mysqlDuplicateKey     = 1062
-	mysqlLockWaitTimeout  = 1205
-	mysqlDeadlock         = 1213
-	mysqlRowIsReferenced  = 1451
-	mysqlNoReferencedRow  = 1452
-	mariadbRecordHasMoved = 1020
+	mysqlTooManyConnections = 1040
+	mysqlShutdown           = 1053
+	mysqlDuplicateKey       = 1062
+	mysqlLockWaitTimeout    = 1205
+	mysqlDeadlock           = 1213
+	mysqlRowIsReferenced    = 1451
+	mysqlNoReferencedRow    = 1452
+	mariadbRecordHasMoved   = 1020
 )
 
 func mapError(err error) error {
@@ -216,8 +229,13 @@ func mapError(err error) error {
 	if errors.Is(err, sql.ErrNoRows) {
 		return ErrNotFound
 	}
+	if _, ok := errors.AsType[*net.OpError](err); ok || errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) {
+		return unavailable{err}
+	}
 	if e, ok := errors.AsType[*mysql.MySQLError](err); ok {
 		switch e.Number {
+		case mysqlTooManyConnections, mysqlShutdown:
+			return unavailable{err}
 		case mysqlDuplicateKey:
 			return fmt.Errorf("%w: %w", ErrConflict, err)
 		case mysqlRowIsReferenced, mysqlNoReferencedRow:
