@@ -36,6 +36,8 @@ var rules = map[string]rule{
 	"sqldb":           {[]string{"fault"}, "databases know nothing of what is stored in them"},
 	"sqldb/sqldbtest": {[]string{"sqldb"}, "tests get databases here"},
 	"journal":         {[]string{"api", "auth", "sqldb", "web"}, "the one thing that needs both web and sqldb"},
+	"test/fleet":      {[]string{"sqldb", "api"}, "knows a shop by its command line and its ports; sqldb asks MariaDB for its sessions, the tests are customers"},
+	"test/proof":      {[]string{"api", "load", "test/fleet"}, "an operator's proof: the fleet, customers, and nothing of the inside"},
 	"test/mutants":    {nil, "plants bugs into the sources and runs the go command; it imports none of them"},
 	"kit":             {[]string{"eureka", "cloudconfig", "zipkin", "web", "sqldb", "fault"}, "the kit runs services and does not know them"},
 	"load":            {[]string{"api", "sqldb"}, "a client knows the wire contract and nothing else; filling a shop in bulk needs its databases, not its packages"},

@@ -195,6 +195,7 @@ func TestCommandsInDocuments(t *testing.T) {
 	// What the compatibility page says is missing must not be here either.
 	missing := []string{"audit", "backup"}
 	flags, subcommands := grammar(t)
+	flags["faults"], flags["fault-points"] = true, true // of test builds, see faults_on.go
 	var (
 		target = regexp.MustCompile(`\bmake ([a-z]+)`)
 		call   = regexp.MustCompile(`(?:bin/|cmd/)?tienda ([a-z]+)`)
