@@ -1,6 +1,7 @@
 package load
 
 import (
+	"fmt"
 	"net/http"
 	"strconv"
 	"sync"
@@ -30,6 +31,7 @@ type Checkout struct {
 	prices  map[api.ID]api.Amount
 	cancel  *keyed // nil unless the customer asked for it
 	shipped []*keyed
+	odd     string // what was wrong with a replay during the run
 }
 
 // keyed is another write under a key that must have an answer in the end.
@@ -59,6 +61,21 @@ func (c *Checkout) hear(a answer) {
 			c.Order = problem.OrderID
 		}
 	}
+}
+
+// differs says what is wrong with the final answer to a key that was answered before.
+func (c *Checkout) differs(a answer) string {
+	is := Checkout{}
+	is.hear(a)
+	switch {
+	case c.Status != http.StatusAccepted && is.Status != c.Status:
+		return fmt.Sprintf("%s was answered %d and is now %d", c.name(), c.Status, is.Status)
+	case is.Order != c.Order:
+		return fmt.Sprintf("%s is now answered with order %d", c.name(), is.Order)
+	case !a.replayed:
+		return c.name() + " is answered as if it were new, without Idempotency-Replayed"
+	}
+	return ""
 }
 
 // unknown reports that nobody has said what became of the checkout.

@@ -188,7 +188,7 @@ func (a answer) later() bool {
 // final reports whether the answer to a write tells its outcome for good. A 5xx does not: the write may
 // have been done. Nor does a 401: the session ended, and another one may ask again.
 func (a answer) final() bool {
-	return a.status < 500 && a.status != http.StatusAccepted && a.status != http.StatusUnauthorized && !a.later()
+	return a.status >= 200 && a.status < 500 && a.status != http.StatusAccepted && a.status != http.StatusUnauthorized && !a.later()
 }
 
 // get reads something: an answer that is not 200 is an error.

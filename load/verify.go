@@ -275,18 +275,12 @@ func (v *verifier) replay(ctx context.Context, c *Checkout) error {
 	if err != nil {
 		return err
 	}
-	is := Checkout{}
-	is.hear(a)
-	offence := ""
+	offence := c.odd
 	switch {
 	case !a.final():
 		offence = fmt.Sprintf("%s has no answer after %v, but %s", c.name(), v.options.Resolve, heard)
-	case c.Status != http.StatusAccepted && is.Status != c.Status:
-		offence = fmt.Sprintf("%s was answered %d and is now %d", c.name(), c.Status, is.Status)
-	case is.Order != c.Order:
-		offence = fmt.Sprintf("%s is now answered with order %d", c.name(), is.Order)
-	case !a.replayed:
-		offence = c.name() + " is answered as if it were new, without Idempotency-Replayed"
+	case offence == "":
+		offence = c.differs(a)
 	}
 	v.saw(during, same, offence)
 	if offence == "" {

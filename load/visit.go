@@ -199,10 +199,12 @@ func (c *customer) follow(ctx context.Context, checkout *Checkout) {
 	}
 	// All dice are cast in any case, so that one outcome does not change the choices that follow.
 	again, track, cancel, ship, restock := c.roll() < mix.Replay, c.roll() < mix.Track, c.roll() < mix.Cancel, c.roll() < mix.Ship, c.roll() < mix.Restock
-	if again {
+	if again && checkout.Order != 0 {
 		w := checkout.write
 		w.step = stepReplay
-		_, _ = c.run.shop.send(ctx, w, 1, answer.final, func(string) {}) // measured; Verify looks at what it answers
+		if a, err := c.run.shop.send(ctx, w, 1, answer.final, func(string) {}); err == nil && a.final() {
+			checkout.odd = checkout.differs(a)
+		}
 	}
 	if track && checkout.Order != 0 {
 		c.track(ctx, checkout)

@@ -274,7 +274,7 @@ func (s *Service) begin(ctx context.Context, tx *sqldb.Tx, wanted operation, now
 	if op, err = begin(ctx, tx, wanted, now); err != nil {
 		return op, false, err
 	}
-	op.providerKey, op.state, op.attempts, op.busyTo = rand.Text(), operationPending, 1, s.leaseEnd(now)
+	op.providerKey, op.state, op.attempts, op.busyTo, op.begun = rand.Text(), operationPending, 1, s.leaseEnd(now), now
 	op.id, err = insertOperation(ctx, tx, op, now)
 	return op, true, err
 }
@@ -350,9 +350,12 @@ func (s *Service) ask(ctx context.Context, op operation) (Result, error) {
 	if provider == nil {
 		return Result{}, fmt.Errorf("provider %q is not configured any more", row.provider)
 	}
+	if err := s.open(ctx); err != nil {
+		return Result{}, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.settings.ProviderTimeout)
 	defer cancel()
-	return call(ctx, provider, op.kind, Request{Key: op.providerKey, PaymentID: row.id, OrderID: row.orderID, Reference: row.providerReference,
+	return call(ctx, provider, op.kind, Request{Key: op.providerKey, Begun: op.begun, Books: s.books, PaymentID: row.id, OrderID: row.orderID, Reference: row.providerReference,
 		Amount: op.amount, Currency: row.currency, Token: op.token})
 }
 
@@ -467,6 +470,7 @@ const (
 	maxText      = 255
 	maxCode      = 64
 	maxReference = 128
+	maxBooks     = 32
 )
 
 // clip shortens a text of a provider to what its column holds.

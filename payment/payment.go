@@ -10,7 +10,7 @@
 // brings it, and whoever dies in between. What has no outcome is asked for again in the background.
 //
 // Tables: payments, payment_operations, ledger_postings (append-only; every entry sums to zero),
-// provider_events (as they came), and those of the sandbox, which only the sandbox writes.
+// provider_events (as they came), payment_books (what these books are called), and those of the sandbox, which only the sandbox writes.
 // It calls order-service, to show the orders that payments are for.
 package payment
 
@@ -50,6 +50,7 @@ type Settings struct {
 	// that they learn that the outcome is open instead of learning nothing.
 	ProviderTimeout time.Duration   `koanf:"provider-timeout"`
 	Sandbox         SandboxSettings `koanf:"sandbox"`
+	Stripe          StripeSettings  `koanf:"stripe"`
 }
 
 // SandboxSettings are those of the provider that moves no real money.
@@ -63,7 +64,8 @@ type SandboxSettings struct {
 
 // DefaultSettings has the sandbox and no other provider.
 func DefaultSettings() Settings {
-	return Settings{ProviderTimeout: 4 * time.Second, Sandbox: SandboxSettings{Enabled: true, SlowAnswer: 3 * time.Second}}
+	return Settings{ProviderTimeout: 4 * time.Second, Sandbox: SandboxSettings{Enabled: true, SlowAnswer: 3 * time.Second},
+		Stripe: StripeSettings{URL: "https://api.stripe.com"}}
 }
 
 // Service is the payment-service.
@@ -73,9 +75,13 @@ type Service struct {
 	currency  api.Currency
 	settings  Settings
 	providers map[string]Provider
-	sandbox   *sandbox // nil unless enabled
+	sandbox   *sandbox        // nil unless enabled
+	stripe    *stripeProvider // nil unless enabled
 	log       *slog.Logger
 	now       func() time.Time
+
+	opening sync.Mutex
+	books   string // the name of these books, once they are open
 }
 
 // New makes the service. Its database has the tables of [Migrations] and of the journal.
@@ -91,6 +97,13 @@ func New(db *sqldb.DB, orders Orders, currency api.Currency, settings Settings, 
 		}
 		s.sandbox = &sandbox{db: db, secret: []byte(secret), slow: settings.Sandbox.SlowAnswer, now: now, deliver: s.receive}
 		s.providers[sandboxName] = s.sandbox
+	}
+	if settings.Stripe.Enabled {
+		var err error
+		if s.stripe, err = newStripe(settings.Stripe, currency, now); err != nil {
+			return nil, err
+		}
+		s.providers[stripeName] = s.stripe
 	}
 	return s, nil
 }
@@ -132,6 +145,21 @@ func (s *Service) Routes() []web.Route {
 	}
 }
 
+// open learns the name of these books, which goes to the provider with every charge. It has to have
+// returned nil before s.books is read.
+func (s *Service) open(ctx context.Context) error {
+	s.opening.Lock()
+	defer s.opening.Unlock()
+	if s.books != "" {
+		return nil
+	}
+	var err error
+	if s.books, err = booksName(ctx, s.db); err != nil {
+		return fmt.Errorf("name of the books: %w", err)
+	}
+	return nil
+}
+
 func (s *Service) events(w http.ResponseWriter, r *http.Request) error {
 	return journal.ServeEvents(w, r, s.db, s.now())
 }
@@ -147,6 +175,9 @@ const (
 func (s *Service) Run(ctx context.Context) error {
 	var forgetting sync.WaitGroup
 	defer forgetting.Wait()
+	if s.stripe != nil {
+		defer s.stripe.connect.CloseIdleConnections()
+	}
 	forgetting.Go(func() { journal.Forget(ctx, s.db, s.now, s.log) })
 	failing := false
 	for {

@@ -30,8 +30,10 @@ type Provider interface {
 
 // Request is one movement of money, in minor units of the currency.
 type Request struct {
-	Key       string // names this movement to the provider
-	PaymentID api.ID // for the provider's own records
+	Key       string    // names this movement to the provider
+	Begun     time.Time // when it was asked for first
+	Books     string    // names our books, for whoever shares the provider with us
+	PaymentID api.ID    // for the provider's own records
 	OrderID   api.ID
 	Reference string // the provider's name of the charge; empty to authorize
 	Amount    int64
@@ -53,15 +55,36 @@ type Refusal struct {
 // Error is the code.
 func (r *Refusal) Error() string { return "refused by the provider: " + r.Code }
 
-// Event is what a provider tells on its own: the outcome of a movement that was asked for.
+// Event is what a provider tells on its own: the outcome of a movement that was asked for, or of one that
+// was made at the provider without us.
 type Event struct {
 	ID        string // of the event: the same when it is delivered again
-	Kind      Kind
-	Key       string // of the Request that it is the outcome of
-	Reference string
+	Kind      Kind   // empty when it tells of no movement of ours: it is kept and has no effect
+	Key       string // of the Request that it is the outcome of; otherwise the provider's name of the movement
+	Reference string // the provider's name of the charge
 	Amount    int64
 	Currency  string
 	Refusal   *Refusal // nil when the movement was made
+
+	// What else is known of the charge, or empty.
+	Authorization string // the key of the Request that made it
+	OrderID       api.ID
+	Books         string // whose it is
+}
+
+// check says what of an event cannot be stored.
+func (e Event) check() error {
+	if e.ID == "" || len(e.ID) > maxReference {
+		return api.BadRequest("the id of the event is empty or too long")
+	}
+	if e.Kind != "" && (e.Key == "" || len(e.Key) > maxCode) {
+		return api.BadRequest("the name of the movement that the event is about is empty or too long")
+	}
+	if len(e.Reference) > maxReference || len(e.Currency) > 3 || len(e.Authorization) > maxCode || len(e.Books) > maxBooks ||
+		e.Refusal != nil && len(e.Refusal.Code) > maxCode {
+		return api.BadRequest("a field of the event is too long")
+	}
+	return nil
 }
 
 // ErrSignature is the error of an event that the provider did not send, or not lately.

@@ -188,6 +188,10 @@ type sandboxEvent struct {
 	Amount      int64  `json:"amount"`
 	Currency    string `json:"currency"`
 	FailureCode string `json:"failureCode,omitempty"`
+
+	Authorization string `json:"authorization,omitempty"`
+	OrderID       api.ID `json:"orderId,omitzero"`
+	Books         string `json:"books,omitempty"`
 }
 
 // emit writes the event of a movement, for the tokens that ask for one, and returns its id.
@@ -197,7 +201,7 @@ func (b *sandbox) emit(ctx context.Context, tx *sqldb.Tx, kind Kind, request Req
 		return "", nil
 	}
 	event := sandboxEvent{ID: "evt_" + rand.Text(), Type: kind, Operation: request.Key, Reference: result.Reference,
-		Amount: request.Amount, Currency: request.Currency}
+		Amount: request.Amount, Currency: request.Currency, Authorization: request.Key, OrderID: request.OrderID, Books: request.Books}
 	body, err := json.Marshal(event)
 	if err != nil {
 		return "", err
@@ -302,17 +306,9 @@ func (b *sandbox) ParseWebhook(header http.Header, body []byte, now time.Time) (
 	default:
 		return Event{}, api.BadRequest("the type of the event is none of AUTHORIZE, CAPTURE, VOID and REFUND")
 	}
-	for name, text := range map[string]string{"id": in.ID, "operation": in.Operation} {
-		if text == "" || len(text) > maxCode {
-			return Event{}, api.BadRequest("the %s of the event is empty or too long", name)
-		}
-	}
-	if len(in.Reference) > maxReference || len(in.Currency) > 3 || len(in.FailureCode) > maxCode {
-		return Event{}, api.BadRequest("a field of the event is too long")
-	}
-	event := Event{ID: in.ID, Kind: in.Type, Key: in.Operation, Reference: in.Reference, Amount: in.Amount, Currency: in.Currency}
+	event := Event{ID: in.ID, Kind: in.Type, Key: in.Operation, Reference: in.Reference, Amount: in.Amount, Currency: in.Currency, Authorization: in.Authorization, OrderID: in.OrderID, Books: in.Books}
 	if in.FailureCode != "" {
 		event.Refusal = &Refusal{Code: in.FailureCode, Declined: in.Type == KindAuthorize}
 	}
-	return event, nil
+	return event, event.check()
 }

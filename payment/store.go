@@ -2,6 +2,7 @@ package payment
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -147,6 +148,7 @@ type operation struct {
 	answer       string // JSON
 	attempts     int
 	busyTo, next time.Time
+	begun        time.Time
 }
 
 // States of an operation.
@@ -157,12 +159,13 @@ const (
 )
 
 const operationColumns = `operation_id, payment_id, kind, request_key, provider_key, amount, reason, token, state, failure_code,
-	status, answer, attempts, busy_until, retry_at`
+	status, answer, attempts, busy_until, retry_at, created_at`
 
 func scanOperation(scan func(...any) error) (operation, error) {
 	var op operation
 	err := scan(&op.id, &op.paymentID, &op.kind, &op.requestKey, &op.providerKey, &op.amount, &op.reason, &op.token, &op.state,
-		&op.failCode, &op.status, &op.answer, &op.attempts, (*sqldb.Instant)(&op.busyTo), (*sqldb.Instant)(&op.next))
+		&op.failCode, &op.status, &op.answer, &op.attempts, (*sqldb.Instant)(&op.busyTo), (*sqldb.Instant)(&op.next),
+		(*sqldb.Instant)(&op.begun))
 	return op, err
 }
 
@@ -171,6 +174,16 @@ func operationBy(ctx context.Context, q sqldb.Querier, column string, value any)
 	op, err := scanOperation(q.QueryRow(ctx, `SELECT `+operationColumns+` FROM payment_operations WHERE `+column+` = ?`, value).Scan)
 	if err != nil {
 		return op, fmt.Errorf("operation with %s %v: %w", column, value, err)
+	}
+	return op, nil
+}
+
+// voidOf reads the void of a payment that was made or may yet be.
+func voidOf(ctx context.Context, q sqldb.Querier, payment api.ID) (operation, error) {
+	op, err := scanOperation(q.QueryRow(ctx, `SELECT `+operationColumns+` FROM payment_operations
+		WHERE payment_id = ? AND kind = '`+string(KindVoid)+`' AND state <> '`+operationFailed+`' ORDER BY operation_id DESC LIMIT 1`, int64(payment)).Scan)
+	if err != nil {
+		return op, fmt.Errorf("void of payment %d: %w", payment, err)
 	}
 	return op, nil
 }
@@ -244,18 +257,21 @@ func post(ctx context.Context, tx *sqldb.Tx, op operation, p record, now time.Ti
 const (
 	eventWaiting = "WAITING" // for the operation that it is about
 	eventApplied = "APPLIED"
+	eventIgnored = "IGNORED" // it tells of no movement, or of another shop's
 	eventRefused = "REFUSED" // it contradicts our books: a person should look
 	eventLost    = "LOST"    // nothing it could be about has appeared
 )
 
-const eventColumns = `event_id, kind, provider_key, provider_reference, amount, currency, failure_code, declined`
+const eventColumns = `event_id, kind, provider_key, provider_reference, amount, currency, failure_code, declined,
+	authorization_key, order_id, books`
 
 func scanEvent(scan func(...any) error) (Event, error) {
 	var (
 		event   Event
 		refusal Refusal
 	)
-	err := scan(&event.ID, &event.Kind, &event.Key, &event.Reference, &event.Amount, &event.Currency, &refusal.Code, &refusal.Declined)
+	err := scan(&event.ID, &event.Kind, &event.Key, &event.Reference, &event.Amount, &event.Currency, &refusal.Code, &refusal.Declined,
+		&event.Authorization, &event.OrderID, &event.Books)
 	if refusal.Code != "" {
 		event.Refusal = &refusal
 	}
@@ -269,8 +285,9 @@ func insertEvent(ctx context.Context, tx *sqldb.Tx, provider string, event Event
 		refusal = *event.Refusal
 	}
 	_, err := tx.Exec(ctx, `INSERT INTO provider_events (provider, `+eventColumns+`, body, state, attempts, retry_at, received_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '`+eventWaiting+`', 0, ?, ?)`, provider, event.ID, event.Kind, event.Key, event.Reference,
-		event.Amount, event.Currency, refusal.Code, refusal.Declined, string(body), sqldb.Instant(retry), sqldb.Instant(now))
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '`+eventWaiting+`', 0, ?, ?)`, provider, event.ID, event.Kind, event.Key, event.Reference,
+		event.Amount, event.Currency, refusal.Code, refusal.Declined, event.Authorization, int64(event.OrderID), event.Books, string(body),
+		sqldb.Instant(retry), sqldb.Instant(now))
 	return err
 }
 
@@ -298,6 +315,42 @@ func dueEvents(ctx context.Context, q sqldb.Querier, now time.Time, most int) ([
 		return waiting, err
 	}, `SELECT provider, received_at, `+eventColumns+` FROM provider_events
 		WHERE state = '`+eventWaiting+`' AND retry_at <= ? ORDER BY retry_at, event_id LIMIT ?`, sqldb.Instant(now), most)
+}
+
+// recordOfCharge reads the payment that an event's charge belongs to.
+func recordOfCharge(ctx context.Context, tx *sqldb.Tx, event waitingEvent) (record, error) {
+	if event.Authorization != "" {
+		op, err := operationBy(ctx, tx, "provider_key", event.Authorization)
+		if err != nil {
+			return record{}, err
+		}
+		return recordByID(ctx, tx, op.paymentID)
+	}
+	if event.Reference == "" {
+		return record{}, sqldb.ErrNotFound
+	}
+	return scanRecord(tx.QueryRow(ctx, `SELECT `+recordColumns+` FROM payments WHERE provider_reference = ? AND provider = ?`,
+		event.Reference, event.provider).Scan)
+}
+
+// booksName reads the name of these books, and gives them one the first time.
+func booksName(ctx context.Context, db *sqldb.DB) (string, error) {
+	var name string
+	read := func() error {
+		return db.QueryRow(ctx, `SELECT name FROM payment_books WHERE books_id = 1`).Scan(&name)
+	}
+	err := read()
+	if !errors.Is(err, sqldb.ErrNotFound) {
+		return name, err
+	}
+	err = db.Tx(ctx, func(tx *sqldb.Tx) error {
+		_, err := tx.Exec(ctx, `INSERT INTO payment_books (books_id, name) VALUES (1, ?)`, rand.Text())
+		return err
+	})
+	if err != nil && !errors.Is(err, sqldb.ErrConflict) { // another replica named them
+		return "", err
+	}
+	return name, read()
 }
 
 // ledger reads postings, oldest first; of all orders when order is 0.

@@ -41,6 +41,9 @@ func (s *Service) receive(ctx context.Context, provider string, header http.Head
 	if err != nil {
 		return err
 	}
+	if err := s.open(ctx); err != nil {
+		return err
+	}
 	ctx = s.asItself(ctx)
 	err = s.db.Tx(ctx, func(tx *sqldb.Tx) error {
 		err := insertEvent(ctx, tx, provider, event, body, now.Add(eventRetry), now)
@@ -67,51 +70,115 @@ const (
 	eventLife  = 3 * 24 * time.Hour
 )
 
-// applyEvent settles the operation that an event tells the outcome of, if it is known, and writes down
-// what became of the event.
+// applyEvent takes in what an event tells, as far as what it is about is known, and writes down what
+// became of the event.
 func (s *Service) applyEvent(ctx context.Context, tx *sqldb.Tx, event waitingEvent, now time.Time) error {
-	state, retry := eventApplied, now
-	op, err := operationBy(ctx, tx, "provider_key", event.Key)
-	age := now.Sub(event.received)
-	switch {
-	case errors.Is(err, sqldb.ErrNotFound) && age > eventLife:
-		state = eventLost
-	case errors.Is(err, sqldb.ErrNotFound):
-		state, retry = eventWaiting, now.Add(max(eventRetry, min(age, time.Hour)))
-	case err != nil:
+	state, op, err := s.weigh(ctx, tx, event, now)
+	if err != nil {
 		return err
-	default:
-		fits, err := s.fits(ctx, tx, event, op)
-		if err != nil {
-			return err
-		}
-		if !fits {
-			state = eventRefused
+	}
+	retry, age := now, now.Sub(event.received)
+	if state == eventWaiting {
+		retry = now.Add(max(eventRetry, min(age, time.Hour)))
+		if age > eventLife {
+			state = eventLost
 		}
 	}
 	waited, err := moveEvent(ctx, tx, event.provider, event.ID, state, retry)
-	if err != nil || !waited || state == eventWaiting {
-		return err // another replica took it, or nobody can yet
+	if err != nil || !waited || state == eventWaiting || state == eventIgnored {
+		return err // another replica took it, or nobody can yet, or nobody needs to
 	}
 	if state != eventApplied {
 		s.log.ErrorContext(ctx, "event of the payment provider does not fit our books", "provider", event.provider, "event", event.ID, "state", state)
 		return nil
 	}
+	if op.id == 0 {
+		return nil
+	}
 	return s.settle(ctx, tx, op, event.Reference, event.Refusal, now)
 }
 
-// fits reports whether an event agrees with the operation it names, and with its outcome if there is one.
-func (s *Service) fits(ctx context.Context, tx *sqldb.Tx, event waitingEvent, op operation) (bool, error) {
+// weigh says what is to become of an event, and finds the operation that it settles. A movement that
+// was made at the provider without us gets its operation here: our books follow what happened to the money.
+func (s *Service) weigh(ctx context.Context, tx *sqldb.Tx, event waitingEvent, now time.Time) (state string, op operation, err error) {
+	if event.Kind == "" {
+		return eventIgnored, op, nil
+	}
+	op, err = operationBy(ctx, tx, "provider_key", event.Key)
+	if err == nil {
+		return s.fits(ctx, tx, event, op)
+	}
+	if !errors.Is(err, sqldb.ErrNotFound) {
+		return "", op, err
+	}
+	row, err := recordOfCharge(ctx, tx, event)
+	switch {
+	case errors.Is(err, sqldb.ErrNotFound):
+		return s.strange(event), operation{}, nil
+	case err != nil:
+		return "", op, err
+	case event.Refusal != nil, event.Kind == KindAuthorize:
+		return eventWaiting, operation{}, nil // nothing moved, or it will be known by its key
+	case event.Kind == KindVoid && (row.state == api.PaymentDeclined || row.state == api.PaymentFailed):
+		return eventApplied, operation{}, nil // there was nothing to give up
+	case event.Kind == KindVoid:
+		op, err = voidOf(ctx, tx, row.id)
+		if err == nil {
+			return s.fits(ctx, tx, event, op)
+		}
+		if !errors.Is(err, sqldb.ErrNotFound) {
+			return "", op, err
+		}
+	}
+	return s.adopt(ctx, tx, event, row, now)
+}
+
+// strange is what becomes of an event about a charge that our books do not have.
+func (s *Service) strange(event waitingEvent) string {
+	if event.Books != "" && event.Books != s.books {
+		return eventIgnored // another shop's, which shares the account
+	}
+	return eventWaiting
+}
+
+// adopt begins the operation of a movement that the provider tells of and we did not ask for: a person
+// made it in the provider's own pages, or the provider gave a charge up by itself.
+func (s *Service) adopt(ctx context.Context, tx *sqldb.Tx, event waitingEvent, row record, now time.Time) (state string, op operation, err error) {
+	if row.currency != event.Currency || row.provider != event.provider {
+		return eventRefused, op, nil
+	}
+	op = operation{paymentID: row.id, kind: event.Kind, amount: event.Amount, reason: "made at the provider", state: operationPending,
+		requestKey: event.provider + "/" + event.Key, providerKey: event.Key, busyTo: now}
+	op, err = s.reserve(ctx, tx, op, now)
+	if p, ok := errors.AsType[*api.Problem](err); ok {
+		if p.Status == http.StatusConflict {
+			return eventRefused, operation{}, nil
+		}
+		return eventWaiting, operation{}, nil // until the movement under way has ended
+	}
+	if err != nil {
+		return "", op, err
+	}
+	op.id, err = insertOperation(ctx, tx, op, now)
+	return eventApplied, op, err
+}
+
+// fits says whether an event agrees with the operation it is about, and with its outcome if there is one.
+func (s *Service) fits(ctx context.Context, tx *sqldb.Tx, event waitingEvent, op operation) (state string, _ operation, err error) {
 	row, err := recordByID(ctx, tx, op.paymentID)
 	if err != nil {
-		return false, err
+		return "", op, err
 	}
 	outcome := operationDone
 	if event.Refusal != nil {
 		outcome = operationFailed
 	}
-	return event.Kind == op.kind && event.Amount == op.amount && event.Currency == row.currency && event.provider == row.provider &&
-		(op.state == operationPending || op.state == outcome), nil
+	fits := event.Kind == op.kind && event.Amount == op.amount && event.Currency == row.currency && event.provider == row.provider &&
+		(op.state == operationPending || op.state == outcome)
+	if !fits {
+		return eventRefused, op, nil
+	}
+	return eventApplied, op, nil
 }
 
 // retryEvents looks again at events that wait for what they are about.

@@ -1,0 +1,399 @@
+package payment
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/stripe/stripe-go/v85"
+
+	"tienda/api"
+)
+
+// stripeName is what Stripe is called in a payment method.
+const stripeName = "stripe"
+
+// StripeSettings are those of the provider that takes cards by way of Stripe.
+type StripeSettings struct {
+	Enabled bool `koanf:"enabled"`
+	// URL is Stripe's API, or what stands in for it in a test.
+	URL string `koanf:"url"`
+	// SecretKey is the key of the API, or SecretKeyFile the file that holds it.
+	SecretKey     string `koanf:"secret-key"`
+	SecretKeyFile string `koanf:"secret-key-file"`
+	// WebhookSecret is the signing secret of the webhook endpoint, or WebhookSecretFile the file that holds it.
+	WebhookSecret     string `koanf:"webhook-secret"`
+	WebhookSecretFile string `koanf:"webhook-secret-file"`
+}
+
+// stripeProvider is a [Provider] that keeps each payment as one payment intent of Stripe's, which is
+// confirmed as it is made and captured by hand.
+//
+// Stripe does once what it is asked under one Idempotency-Key, with two exceptions that [stripeProvider.once]
+// sees to: it forgets keys after a day, and it repeats a failure of its own under the key that met it.
+// Every object carries our key in its metadata, so that it can be looked for and its events be understood.
+type stripeProvider struct {
+	client  *stripe.Client
+	connect *http.Client
+	secret  string // of the webhook endpoint
+	unit    int64  // Stripe's amounts are ours times this
+	now     func() time.Time
+}
+
+// Names of metadata.
+const (
+	metaBooks   = "tienda_books"   // whose books know the object
+	metaOrder   = "tienda_order"   // the order's id
+	metaPayment = "tienda_payment" // the payment's id, for people who look at Stripe's dashboard
+	metaKey     = "tienda_key"     // the key of the authorization, or of the refund
+	metaCapture = "tienda_capture" // the key of the capture
+)
+
+// newStripe makes the provider. It asks Stripe nothing yet.
+func newStripe(settings StripeSettings, currency api.Currency, now func() time.Time) (*stripeProvider, error) {
+	base, err := url.Parse(settings.URL)
+	if err != nil || base.Host == "" || base.Scheme != "https" && (base.Scheme != "http" || base.Hostname() != "127.0.0.1" && base.Hostname() != "localhost") {
+		return nil, errors.New("tienda.payment.stripe.url must be an https:// address: the secret key travels in every request")
+	}
+	key, err := secret("secret-key", settings.SecretKey, settings.SecretKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	webhookSecret, err := secret("webhook-secret", settings.WebhookSecret, settings.WebhookSecretFile)
+	if err != nil {
+		return nil, err
+	}
+	digits := stripeDigits(currency.Code)
+	if digits < currency.Digits {
+		return nil, fmt.Errorf("tienda.currency is %s: Stripe takes it with %d decimals and the shop counts %d, so that amounts would have to be rounded",
+			currency.Code, digits, currency.Digits)
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost = sweepAtOnce * 4
+	connect := &http.Client{Transport: bounded{transport}, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse // the secret key goes to no other address
+	}}
+	backends := stripe.NewBackendsWithConfig(&stripe.BackendConfig{
+		URL: new(settings.URL), HTTPClient: connect,
+		MaxNetworkRetries: new(int64(0)),                                  // the retries of the service are durable
+		LeveledLogger:     &stripe.LeveledLogger{Level: stripe.LevelNull}, // answers hold client secrets
+		EnableTelemetry:   new(false),
+	})
+	return &stripeProvider{client: stripe.NewClient(key, stripe.WithBackends(backends)), connect: connect, secret: webhookSecret,
+		unit: int64(math.Pow10(digits - currency.Digits)), now: now}, nil
+}
+
+// secret is a setting that is given as it is or as the name of a file. Its value stands in no error.
+func secret(name, value, file string) (string, error) {
+	switch {
+	case value != "" && file != "":
+		return "", fmt.Errorf("tienda.payment.stripe.%s and %s-file are both set: leave one away", name, name)
+	case file != "":
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return "", fmt.Errorf("tienda.payment.stripe.%s-file: %w", name, err)
+		}
+		value = strings.TrimSpace(string(content))
+	}
+	if value == "" {
+		return "", fmt.Errorf("tienda.payment.stripe.%s is empty: set it or %s-file, or leave tienda.payment.stripe.enabled off", name, name)
+	}
+	return value, nil
+}
+
+// stripeDigits is how many decimals Stripe counts a currency with (https://docs.stripe.com/currencies):
+// ISO 4217 but for some that have none in use and two for Stripe.
+func stripeDigits(currency string) int {
+	switch {
+	case slices.Contains([]string{"BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "VND", "VUV", "XAF", "XOF", "XPF"}, currency):
+		return 0
+	case slices.Contains([]string{"BHD", "JOD", "KWD", "OMR", "TND"}, currency):
+		return 3
+	}
+	return 2
+}
+
+// bounded limits the size of answers; what is cut off does not parse, so that the outcome stays open.
+type bounded struct{ next http.RoundTripper }
+
+// maxStripeAnswer is far above any answer: an intent has some 10 KiB.
+const maxStripeAnswer = 4 << 20
+
+func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := b.next.RoundTrip(r)
+	if err == nil {
+		response.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(response.Body, maxStripeAnswer), response.Body}
+	}
+	return response, err
+}
+
+// CloseIdleConnections lets an http.Client reach the connections below.
+func (b bounded) CloseIdleConnections() {
+	if closer, ok := b.next.(interface{ CloseIdleConnections() }); ok {
+		closer.CloseIdleConnections()
+	}
+}
+
+// Authorize makes an intent and confirms it with the payment method that the token names.
+func (p *stripeProvider) Authorize(ctx context.Context, request Request) (Result, error) {
+	return p.once(KindAuthorize, request, func() (Result, error) {
+		intent, err := p.client.V1PaymentIntents.Create(ctx, &stripe.PaymentIntentCreateParams{
+			Params: keyed(request.Key), Amount: new(request.Amount * p.unit), Currency: new(strings.ToLower(request.Currency)),
+			PaymentMethod: new(request.Token), PaymentMethodTypes: []*string{new("card")}, CaptureMethod: new("manual"), Confirm: new(true),
+			// Nobody is there to answer the bank's questions: the checkout has been accepted already.
+			ErrorOnRequiresAction: new(true),
+			Description:           new("Order " + request.OrderID.String()),
+			Metadata: map[string]string{metaBooks: request.Books, metaOrder: request.OrderID.String(),
+				metaPayment: request.PaymentID.String(), metaKey: request.Key},
+		})
+		if refused, ok := errors.AsType[*stripe.Error](err); ok && refused.Code == stripe.ErrorCodeAuthenticationRequired && refused.PaymentIntent != nil {
+			return Result{}, p.needsAction(ctx, request, refused.PaymentIntent.ID)
+		}
+		if err != nil {
+			return Result{}, err
+		}
+		return p.authorized(ctx, request, intent)
+	}, func() (Result, error) {
+		query := fmt.Sprintf("metadata[%q]:%q", metaKey, request.Key)
+		for intent, err := range p.client.V1PaymentIntents.Search(ctx, &stripe.PaymentIntentSearchParams{SearchParams: stripe.SearchParams{Query: query}}).All(ctx) {
+			if err != nil {
+				return Result{}, err
+			}
+			if intent.Metadata[metaKey] == request.Key {
+				return p.authorized(ctx, request, intent)
+			}
+		}
+		return Result{}, errNothingThere
+	})
+}
+
+// authorized is what an intent means for the authorization that made it.
+func (p *stripeProvider) authorized(ctx context.Context, request Request, intent *stripe.PaymentIntent) (Result, error) {
+	if intent.Status == stripe.PaymentIntentStatusProcessing {
+		// The answer of a key is that of then: only the intent itself tells how it went on.
+		var err error
+		if intent, err = p.client.V1PaymentIntents.Retrieve(ctx, intent.ID, nil); err != nil {
+			return Result{}, err
+		}
+	}
+	switch intent.Status {
+	case stripe.PaymentIntentStatusRequiresCapture, stripe.PaymentIntentStatusSucceeded:
+		return Result{Reference: intent.ID}, nil
+	case stripe.PaymentIntentStatusRequiresAction, stripe.PaymentIntentStatusRequiresConfirmation:
+		return Result{}, p.needsAction(ctx, request, intent.ID)
+	case stripe.PaymentIntentStatusRequiresPaymentMethod:
+		code := string(stripe.ErrorCodeCardDeclined)
+		if why := intent.LastPaymentError; why != nil {
+			code = cmp.Or(string(why.DeclineCode), string(why.Code), code)
+		}
+		return Result{}, &Refusal{Code: code, Declined: true}
+	case stripe.PaymentIntentStatusCanceled:
+		return Result{}, &Refusal{Code: "canceled", Declined: true}
+	}
+	return Result{}, openError("intent " + intent.ID + " is " + string(intent.Status))
+}
+
+// codeAuthentication is the failure code of a card whose bank wants to ask its holder (3-D Secure).
+const codeAuthentication = "authentication_required"
+
+// needsAction is the refusal of a card whose holder would have to act. The intent is cancelled first, so
+// that no money can be set aside on it later.
+func (p *stripeProvider) needsAction(ctx context.Context, request Request, intent string) error {
+	_, err := p.client.V1PaymentIntents.Cancel(ctx, intent, &stripe.PaymentIntentCancelParams{Params: keyed(request.Key + "-cancel")})
+	if unexpectedState(err) {
+		_, err = p.cancelled(ctx, intent)
+	}
+	if err != nil {
+		return fmt.Errorf("cancel intent %s: %w", intent, unknown(err))
+	}
+	return &Refusal{Code: codeAuthentication, Declined: true}
+}
+
+// Capture takes money of an intent: once, and what is not taken is given up by Stripe.
+func (p *stripeProvider) Capture(ctx context.Context, request Request) (Result, error) {
+	done := func(intent *stripe.PaymentIntent, err error) (Result, error) {
+		switch {
+		case err != nil:
+			return Result{}, err
+		case intent.Status == stripe.PaymentIntentStatusSucceeded && intent.Metadata[metaCapture] == request.Key:
+			return Result{Reference: intent.ID}, nil
+		case intent.Status == stripe.PaymentIntentStatusProcessing:
+			return Result{}, openError("intent " + intent.ID + " is " + string(intent.Status))
+		}
+		return Result{}, errNothingThere
+	}
+	return p.once(KindCapture, request, func() (Result, error) {
+		return done(p.client.V1PaymentIntents.Capture(ctx, request.Reference, &stripe.PaymentIntentCaptureParams{
+			Params: keyed(request.Key), AmountToCapture: new(request.Amount * p.unit), Metadata: map[string]string{metaCapture: request.Key},
+		}))
+	}, func() (Result, error) {
+		return done(p.client.V1PaymentIntents.Retrieve(ctx, request.Reference, nil))
+	})
+}
+
+// Void cancels an intent.
+func (p *stripeProvider) Void(ctx context.Context, request Request) (Result, error) {
+	return p.once(KindVoid, request, func() (Result, error) {
+		_, err := p.client.V1PaymentIntents.Cancel(ctx, request.Reference, &stripe.PaymentIntentCancelParams{Params: keyed(request.Key)})
+		return Result{Reference: request.Reference}, err
+	}, func() (Result, error) { return p.cancelled(ctx, request.Reference) })
+}
+
+// cancelled looks whether an intent is cancelled, by whomever: nothing is set aside on it then.
+func (p *stripeProvider) cancelled(ctx context.Context, intent string) (Result, error) {
+	found, err := p.client.V1PaymentIntents.Retrieve(ctx, intent, nil)
+	if err == nil && found.Status != stripe.PaymentIntentStatusCanceled {
+		err = errNothingThere
+	}
+	return Result{Reference: intent}, err
+}
+
+// Refund gives money back.
+func (p *stripeProvider) Refund(ctx context.Context, request Request) (Result, error) {
+	done := func(refund *stripe.Refund) (Result, error) {
+		switch refund.Status {
+		case stripe.RefundStatusSucceeded, stripe.RefundStatusPending: // pending: Stripe has it and sees to it
+			return Result{Reference: request.Reference}, nil
+		case stripe.RefundStatusFailed, stripe.RefundStatusCanceled:
+			return Result{}, &Refusal{Code: cmp.Or(string(refund.FailureReason), string(refund.Status))}
+		}
+		return Result{}, openError("refund " + refund.ID + " is " + string(refund.Status))
+	}
+	return p.once(KindRefund, request, func() (Result, error) {
+		refund, err := p.client.V1Refunds.Create(ctx, &stripe.RefundCreateParams{
+			Params: keyed(request.Key), PaymentIntent: new(request.Reference), Amount: new(request.Amount * p.unit),
+			Metadata: map[string]string{metaBooks: request.Books, metaOrder: request.OrderID.String(), metaPayment: request.PaymentID.String(), metaKey: request.Key},
+		})
+		if err != nil {
+			return Result{}, err
+		}
+		return done(refund)
+	}, func() (Result, error) {
+		for refund, err := range p.client.V1Refunds.List(ctx, &stripe.RefundListParams{PaymentIntent: new(request.Reference)}).All(ctx) {
+			if err != nil {
+				return Result{}, err
+			}
+			if refund.Metadata[metaKey] == request.Key {
+				return done(refund)
+			}
+		}
+		return Result{}, errNothingThere
+	})
+}
+
+func keyed(key string) stripe.Params { return stripe.Params{IdempotencyKey: &key} }
+
+// errNothingThere is what looking finds when the movement did not take place.
+const errNothingThere = openError("no such movement")
+
+const (
+	// keyLife is for how long Stripe is trusted to know a key; it promises 24 hours.
+	keyLife = 23 * time.Hour
+	// searchLag is after how long what was made can be looked for: its search is behind by a minute at most.
+	searchLag = 2 * time.Minute
+)
+
+// once makes one movement: ask sends it under the request's key, look finds what came of it in Stripe's
+// own records.
+func (p *stripeProvider) once(kind Kind, request Request, ask, look func() (Result, error)) (Result, error) {
+	age := p.now().Sub(request.Begun)
+	if age > keyLife {
+		result, err := look()
+		if !errors.Is(err, errNothingThere) {
+			return result, unknown(err)
+		}
+		if kind == KindAuthorize {
+			return Result{}, &Refusal{Code: "expired"} // nobody expects to be charged a day later
+		}
+	}
+	result, err := ask()
+	if err == nil {
+		return result, nil
+	}
+	failed, ok := errors.AsType[*stripe.Error](err)
+	// The failure that Stripe keeps under the key will be its answer for a day.
+	stuck := ok && failed.HTTPStatusCode >= 500 && age > searchLag && failed.LastResponse != nil && failed.LastResponse.Header.Get("Idempotent-Replayed") == "true"
+	if !stuck && !unexpectedState(err) {
+		return Result{}, verdict(kind, err)
+	}
+	result, errLook := look()
+	switch {
+	case errLook == nil:
+		return result, nil
+	case !errors.Is(errLook, errNothingThere):
+		return Result{}, unknown(errLook)
+	case stuck:
+		return Result{}, &Refusal{Code: "provider_error"}
+	}
+	return Result{}, verdict(kind, err)
+}
+
+// unexpectedState reports whether Stripe refused because of what became of the object before, which may
+// have been this very movement.
+func unexpectedState(err error) bool {
+	failed, ok := errors.AsType[*stripe.Error](err)
+	if !ok {
+		return false
+	}
+	switch failed.Code {
+	case stripe.ErrorCodePaymentIntentUnexpectedState, stripe.ErrorCodeChargeAlreadyRefunded, stripe.ErrorCodeChargeAlreadyCaptured:
+		return true
+	}
+	return failed.Type == stripe.ErrorTypeIdempotency // asked before with other parameters, by another version of ours
+}
+
+// verdict is what an error of Stripe's means: a definite no is a Refusal.
+func verdict(kind Kind, err error) error {
+	failed, ok := errors.AsType[*stripe.Error](err)
+	if !ok {
+		return unknown(err)
+	}
+	switch status := failed.HTTPStatusCode; {
+	case failed.Type == stripe.ErrorTypeIdempotency, status < 400, status >= 500, status == http.StatusConflict, status == http.StatusTooManyRequests,
+		status == http.StatusRequestTimeout, status == http.StatusTooEarly:
+		return unknown(err)
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		return unknown(err) // about our key, which an operator will mend: no reason to turn customers away for good
+	}
+	code := cmp.Or(string(failed.DeclineCode), string(failed.Code), string(failed.Type), "refused")
+	return &Refusal{Code: code, Declined: kind == KindAuthorize && failed.Type == stripe.ErrorTypeCard}
+}
+
+// unknown is an error that leaves the outcome open, without the answers of Stripe, which its library puts
+// into errors and which hold client secrets. A Refusal stays what it is.
+func unknown(err error) error {
+	if _, ok := errors.AsType[*Refusal](err); ok || err == nil {
+		return err
+	}
+	if _, ok := errors.AsType[openError](err); ok {
+		return err
+	}
+	if failed, ok := errors.AsType[*stripe.Error](err); ok {
+		return openError(fmt.Sprintf("status %d, %s, request %s", failed.HTTPStatusCode, cmp.Or(string(failed.Code), string(failed.Type), "no code"), failed.RequestID))
+	}
+	if failed, ok := errors.AsType[*url.Error](err); ok {
+		return openError(failed.Error())
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return openError(err.Error())
+	}
+	return openError("the answer cannot be read")
+}
+
+// openError says why Stripe gave no outcome.
+type openError string
+
+// Error is the text.
+func (e openError) Error() string { return "stripe: " + string(e) }
