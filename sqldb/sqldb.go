@@ -95,7 +95,8 @@ func connect(ctx context.Context, config Config) (*DB, error) {
 	db.engine = engineMySQL
 	db.write = sql.OpenDB(readCommitted{connector})
 	db.write.SetMaxOpenConns(16)
-	db.write.SetMaxIdleConns(8)
+	db.write.SetMaxIdleConns(16) // closing one that is soon opened again costs more than all of its statements
+	db.write.SetConnMaxIdleTime(time.Minute)
 	db.write.SetConnMaxLifetime(5 * time.Minute)
 	db.read = db.write
 	if err := db.write.PingContext(ctx); err != nil {
