@@ -1,7 +1,7 @@
 // Package sqldb opens a component's own database, migrates it and runs transactions on it.
 //
 // MySQL (and MariaDB) and SQLite take the same statements: "?" placeholders, LIMIT ? OFFSET ?,
-// LastInsertId, no RETURNING, no FOR UPDATE, no engine functions. Migrations are written in MySQL's
+// LastInsertId, no RETURNING, no engine functions; [Tx.LockRow] locks. Migrations are written in MySQL's
 // dialect; for SQLite the differences listed at [sqliteDDL] are rewritten while goose reads the files.
 //
 // What both engines promise through this package: a transaction is durable when [DB.Tx] returns nil,

@@ -129,6 +129,16 @@ func (tx *Tx) QueryRow(ctx context.Context, query string, args ...any) Row {
 	return Row{tx.tx.QueryRowContext(ctx, query, args...)}
 }
 
+// LockRow reads one row by a unique key and keeps everybody else from changing it until the transaction
+// ends. Rows of several kinds are locked in an order that their package states, those of one kind in the
+// order of their ids.
+func (tx *Tx) LockRow(ctx context.Context, query string, args ...any) Row {
+	if tx.db.engine == engineMySQL {
+		query += " FOR UPDATE" // on SQLite a transaction is the only writer from its beginning
+	}
+	return tx.QueryRow(ctx, query, args...)
+}
+
 // Exec writes and returns how many rows matched.
 func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
 	defer tx.db.timed(query, time.Now())
