@@ -17,9 +17,7 @@ var demoFavourites = [][2]api.ID{{1, 1}, {1, 2}, {2, 2}}
 // Demo fills an empty table with three favourites. Where there is any already it does nothing.
 func Demo(ctx context.Context, db *sqldb.DB, now time.Time) error {
 	err := db.Tx(ctx, func(tx *sqldb.Tx) error {
-		var rows int64
-		err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM favourites`).Scan(&rows)
-		if err != nil || rows > 0 {
+		if n, err := sqldb.Count(ctx, tx, 1, `SELECT favourite_id FROM favourites`); err != nil || n > 0 {
 			return err
 		}
 		for i, pair := range demoFavourites {

@@ -88,6 +88,8 @@ type Options struct {
 	FetchRegistry time.Duration
 	// Started is told of each service that serves, with its address.
 	Started func(service Service, address string)
+	// Statement, when set, is told of each statement that a service runs; see [sqldb.Config].
+	Statement func(service, query string, args []any)
 }
 
 // Run starts services in table order, registers each, serves until ctx ends, then drains in reverse.

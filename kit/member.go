@@ -123,10 +123,14 @@ func (m *member) openDB(ctx context.Context, common commonSettings) func(...sqld
 			Name: "db_query_seconds", Help: "Duration of statements and transactions.", Buckets: buckets,
 		}, []string{"op"})
 		m.registerer.MustRegister(seconds)
-		db, err := sqldb.Open(ctx, sqldb.Config{
+		config := sqldb.Config{
 			URL: source.URL, Username: source.Username, Password: source.Password,
 			Observe: func(op string, elapsed time.Duration) { seconds.WithLabelValues(op).Observe(elapsed.Seconds()) },
-		}, migrations...)
+		}
+		if m.opts.Statement != nil {
+			config.Statement = func(query string, args []any) { m.opts.Statement(m.service.Name, query, args) }
+		}
+		db, err := sqldb.Open(ctx, config, migrations...)
 		if err != nil {
 			return nil, err
 		}

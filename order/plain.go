@@ -93,11 +93,7 @@ func (s *Service) getOrder(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	lines, err := linesOf(r.Context(), s.db, o.id)
-	if err != nil {
-		return fmt.Errorf("lines of order %d: %w", o.id, err)
-	}
-	answer, err := s.fullOrder(r.Context(), s.db, o, lines)
+	answer, err := s.fullOrder(r.Context(), s.db, o)
 	if err != nil {
 		return err
 	}

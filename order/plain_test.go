@@ -195,7 +195,7 @@ func TestLists(t *testing.T) {
 				t.Errorf("page = %+v", list.Page)
 			}
 		}
-		if diff := cmp.Diff([]api.ID{1, 2, 3, 4, 5, 6, 7}, ids); diff != "" {
+		if diff := cmp.Diff([]api.ID{7, 6, 5, 4, 3, 2, 1}, ids); diff != "" {
 			t.Errorf("pages (-want +got):\n%s", diff)
 		}
 		first := decode[api.List[api.Cart]](t, f.want(t, http.StatusOK, "admin:4", "GET", "/api/carts?size=5", ""))
@@ -378,7 +378,8 @@ func TestEvents(t *testing.T) {
 			}
 			changes = append(changes, e.Kind+" "+e.Change+" "+e.Actor)
 		}
-		want := []string{"cart CREATED user:5", "order PENDING user:5", "order CONFIRMED order-service", "order CANCELLED order-service"}
+		want := []string{"cart CREATED user:5", "cart CHECKING_OUT user:5", "order PENDING user:5", "order CONFIRMED order-service",
+			"cart CLOSED order-service", "order CANCELLED order-service"}
 		if diff := cmp.Diff(want, changes); diff != "" {
 			t.Errorf("events (-want +got):\n%s", diff)
 		}

@@ -95,8 +95,7 @@ func (s *Service) applyEvent(ctx context.Context, tx *sqldb.Tx, event waitingEve
 	if op.id == 0 {
 		return nil
 	}
-	_, err = s.settle(ctx, tx, op, event.Reference, event.Refusal, now)
-	return err
+	return s.settle(ctx, tx, op, event.Reference, event.Refusal, now)
 }
 
 // weigh says what is to become of an event, and finds the operation that it settles. A movement that

@@ -36,18 +36,13 @@ func (s *Service) listProducts(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	where, args, err := s.productFilter(r)
+	wanted, err := s.readFilter(r)
 	if err != nil {
 		return err
 	}
-	behind, behindArgs := page.Condition()
-	products, err := s.products(ctx, s.db, where+behind+page.Tail(), append(args, behindArgs...)...)
+	products, total, err := s.find(ctx, page, wanted)
 	if err != nil {
 		return err
-	}
-	total, err := countAll(ctx, s.db, page, len(products), "SELECT p.product_id FROM products p WHERE "+where, args)
-	if err != nil {
-		return fmt.Errorf("count products: %w", err)
 	}
 	return web.JSON(w, http.StatusOK, web.Rows(page, products, total, func(p api.Product) api.ID { return p.ProductID }))
 }
@@ -253,59 +248,6 @@ func (s *Service) deleteProduct(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return web.JSON(w, http.StatusOK, true)
-}
-
-// productFilter is the WHERE clause of a list of products, and its arguments.
-func (s *Service) productFilter(r *http.Request) (where string, args []any, err error) {
-	query := r.URL.Query()
-	conditions := []string{visibleTo(r.Context())}
-	add := func(condition string, values ...any) {
-		conditions, args = append(conditions, condition), append(args, values...)
-	}
-
-	ids, given, err := web.QueryIDs(r, "ids")
-	if err != nil {
-		return "", nil, err
-	}
-	if given {
-		conditions[0] = onSale // whoever asks: it is what can be ordered
-		add(anyOf("p.product_id", len(ids)), sqldb.Args(ids)...)
-	}
-	category, err := web.QueryID(r, "categoryId")
-	if err != nil {
-		return "", nil, err
-	}
-	if category != 0 {
-		below, err := subtree(r.Context(), s.db, category)
-		if err != nil {
-			return "", nil, err
-		}
-		add(anyOf("p.category_id", len(below)), sqldb.Args(below)...)
-	}
-	for _, bound := range []struct{ name, condition string }{{"minPrice", "p.price >= ?"}, {"maxPrice", "p.price <= ?"}} {
-		if text := query.Get(bound.name); text != "" {
-			price, err := s.queryPrice(bound.name, text)
-			if err != nil {
-				return "", nil, err
-			}
-			add(bound.condition, price)
-		}
-	}
-	switch text := query.Get("inStock"); text {
-	case "", "false":
-	case "true":
-		add("p.on_hand > p.reserved")
-	default:
-		return "", nil, api.BadRequest("parameter inStock: true or false is wanted")
-	}
-	condition, values, err := searchCondition(query.Get("q"))
-	if err != nil {
-		return "", nil, err
-	}
-	if condition != "" {
-		add(condition, values...)
-	}
-	return strings.Join(conditions, " AND "), args, nil
 }
 
 // anyOf is the condition that a column holds one of n values; of none it never does.

@@ -84,10 +84,10 @@ var demoProducts = []struct {
 // or product already it does nothing.
 func Demo(ctx context.Context, db *sqldb.DB, currency api.Currency, now time.Time) error {
 	err := db.Tx(ctx, func(tx *sqldb.Tx) error {
-		var rows int64
-		err := tx.QueryRow(ctx, `SELECT (SELECT COUNT(*) FROM categories) + (SELECT COUNT(*) FROM products)`).Scan(&rows)
-		if err != nil || rows > 0 {
-			return err
+		for _, query := range []string{`SELECT category_id FROM categories`, `SELECT product_id FROM products`} {
+			if n, err := sqldb.Count(ctx, tx, 1, query); err != nil || n > 0 {
+				return err
+			}
 		}
 		return fillDemo(ctx, tx, currency, now)
 	})

@@ -48,6 +48,7 @@ type Service struct {
 	settings Settings
 	log      *slog.Logger
 	now      func() time.Time
+	totals   totals
 }
 
 // New makes the service on a database that holds its [Migrations] and those of the journal. All prices

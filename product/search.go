@@ -78,28 +78,33 @@ func indexProduct(ctx context.Context, tx *sqldb.Tx, product api.Product) error 
 	return nil
 }
 
-// searchCondition is the condition of the products that hold every word of a text, the last one at
-// least as the beginning of a word; empty for a blank text.
-func searchCondition(text string) (condition string, args []any, err error) {
+// word is what a search asks of the terms of a product: to hold this one, or one that begins like it.
+type word struct {
+	term   string
+	prefix bool
+}
+
+// condition is that a row of product_terms, by its alias, is such a term. A range reads the index in the same
+// way on both engines; LIKE does not. Nothing that a term holds comes behind the last code point.
+func (w word) condition(alias string) (text string, args []any) {
+	if !w.prefix {
+		return alias + ".term = ?", []any{w.term}
+	}
+	return alias + ".term >= ? AND " + alias + ".term < ?", []any{w.term, w.term + string(unicode.MaxRune)}
+}
+
+// searchWords are the words of a search, of which the last may be the beginning of one. nothing reports
+// that the text is not blank and holds no word: no product fits.
+func searchWords(text string) (words []word, nothing bool, err error) {
 	if strings.TrimSpace(text) == "" {
-		return "", nil, nil
+		return nil, false, nil
 	}
-	words := terms(text)
-	if len([]rune(text)) > maxSearchText || len(words) > maxSearchWords {
-		return "", nil, api.Invalid(api.FieldError{Field: "q", Reason: fmt.Sprintf("is longer than %d words or %d characters", maxSearchWords, maxSearchText)})
+	found := terms(text)
+	if len([]rune(text)) > maxSearchText || len(found) > maxSearchWords {
+		return nil, false, api.Invalid(api.FieldError{Field: "q", Reason: fmt.Sprintf("is longer than %d words or %d characters", maxSearchWords, maxSearchText)})
 	}
-	if len(words) == 0 {
-		return "1 = 0", nil, nil
+	for i, term := range found {
+		words = append(words, word{term, i == len(found)-1})
 	}
-	conditions := make([]string, 0, len(words))
-	last := len(words) - 1
-	for _, word := range words[:last] {
-		conditions = append(conditions, "p.product_id IN (SELECT product_id FROM product_terms WHERE term = ?)")
-		args = append(args, word)
-	}
-	// A range reads the index in the same way on both engines; LIKE does not. Nothing that a term
-	// holds comes behind the last code point.
-	conditions = append(conditions, "p.product_id IN (SELECT product_id FROM product_terms WHERE term >= ? AND term < ?)")
-	args = append(args, words[last], words[last]+string(unicode.MaxRune))
-	return strings.Join(conditions, " AND "), args, nil
+	return words, len(words) == 0, nil
 }

@@ -50,8 +50,8 @@ func FuzzTerms(f *testing.F) {
 				t.Errorf("terms(%q) = %q, want itself", term, again)
 			}
 		}
-		if condition, args, err := searchCondition(text); err == nil && condition == "" && len(args) > 0 {
-			t.Errorf("searchCondition(%q) has arguments without a condition", text)
+		if words, nothing, err := searchWords(text); err == nil && nothing && len(words) > 0 {
+			t.Errorf("searchWords(%q) has words and says that there is nothing to look for", text)
 		}
 	})
 }

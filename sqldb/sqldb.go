@@ -1,7 +1,7 @@
 // Package sqldb opens a component's own database, migrates it and runs transactions on it.
 //
 // MySQL (and MariaDB) and SQLite take the same statements: "?" placeholders, LIMIT ? OFFSET ?,
-// LastInsertId, no RETURNING, no engine functions; [Tx.LockRow] locks. Migrations are written in MySQL's
+// LastInsertId, no RETURNING, no FOR UPDATE, no engine functions. Migrations are written in MySQL's
 // dialect; for SQLite the differences listed at [sqliteDDL] are rewritten while goose reads the files.
 //
 // What both engines promise through this package: a transaction is durable when [DB.Tx] returns nil,
@@ -24,7 +24,7 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
-	"modernc.org/sqlite"
+	_ "modernc.org/sqlite" // registers the driver "sqlite"
 )
 
 // Config says where a database is.
@@ -36,6 +36,8 @@ type Config struct {
 	Username, Password string
 	// Observe, when set, is told how long each statement took; op is its first word in lower case.
 	Observe func(op string, elapsed time.Duration)
+	// Statement, when set, is told of each statement that ran, for tests that look at their plans.
+	Statement func(query string, args []any)
 	// Bulk is for a tool that writes millions of rows: [Open] fails with [ErrInUse] when somebody else has
 	// the database open, foreign keys are not checked, and on SQLite a loss of power can lose all of it.
 	Bulk bool
@@ -49,6 +51,7 @@ type DB struct {
 	read, write *sql.DB
 	engine      engine
 	observe     func(op string, elapsed time.Duration)
+	statement   func(query string, args []any)
 }
 
 type engine string
@@ -74,9 +77,12 @@ func Open(ctx context.Context, config Config, migrations ...Migrations) (*DB, er
 }
 
 func connect(ctx context.Context, config Config) (*DB, error) {
-	db := &DB{observe: config.Observe}
+	db := &DB{observe: config.Observe, statement: config.Statement}
 	if db.observe == nil {
 		db.observe = func(string, time.Duration) {}
+	}
+	if db.statement == nil {
+		db.statement = func(string, []any) {}
 	}
 	if path, ok := strings.CutPrefix(config.URL, "sqlite:"); ok {
 		if config.Bulk {
@@ -93,13 +99,9 @@ func connect(ctx context.Context, config Config) (*DB, error) {
 		return nil, fmt.Errorf("data source %s: %w", redact(config.URL), err)
 	}
 	db.engine = engineMySQL
-	if connector = (readCommitted{connector}); !config.Bulk {
-		connector = preparing{connector}
-	}
-	db.write = sql.OpenDB(connector)
+	db.write = sql.OpenDB(readCommitted{connector})
 	db.write.SetMaxOpenConns(16)
-	db.write.SetMaxIdleConns(16) // closing one that is soon opened again costs more than all of its statements
-	db.write.SetConnMaxIdleTime(time.Minute)
+	db.write.SetMaxIdleConns(8)
 	db.write.SetConnMaxLifetime(5 * time.Minute)
 	db.read = db.write
 	if err := db.write.PingContext(ctx); err != nil {
@@ -121,20 +123,17 @@ func (db *DB) openSQLite(ctx context.Context, path string) error {
 	// A small page cache keeps eleven components in one process modest; the operating system caches the rest.
 	pragmas := "_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)" +
 		"&_pragma=foreign_keys(1)&_pragma=cache_size(-1024)&_pragma=temp_store(MEMORY)"
-	writer, err := sqlite.NewConnector("file:" + url.PathEscape(path) + "?_txlock=immediate&" + pragmas)
-	if err != nil {
+	var err error
+	if db.write, err = sql.Open("sqlite", "file:"+url.PathEscape(path)+"?_txlock=immediate&"+pragmas); err != nil {
 		return fmt.Errorf("open database %s: %w", path, err)
 	}
-	reader, err := sqlite.NewConnector("file:" + url.PathEscape(path) + "?" + pragmas + "&_pragma=query_only(1)")
-	if err != nil {
-		return fmt.Errorf("open database %s: %w", path, err)
-	}
-	db.write = sql.OpenDB(preparing{writer})
 	db.write.SetMaxOpenConns(1)
 	if err := db.write.PingContext(ctx); err != nil {
 		return errors.Join(fmt.Errorf("open database %s: %w", path, err), db.write.Close())
 	}
-	db.read = sql.OpenDB(preparing{reader})
+	if db.read, err = sql.Open("sqlite", "file:"+url.PathEscape(path)+"?"+pragmas+"&_pragma=query_only(1)"); err != nil {
+		return errors.Join(fmt.Errorf("open database %s: %w", path, err), db.write.Close())
+	}
 	db.read.SetMaxOpenConns(4)
 	db.read.SetMaxIdleConns(2)
 	return nil
@@ -177,7 +176,7 @@ func mysqlConfig(ctx context.Context, config Config) (*mysql.Config, error) {
 	}
 	c.Timeout = 5 * time.Second
 	c.Collation = "utf8mb4_bin"
-	c.InterpolateParams = true // one round trip for a statement that is not worth preparing
+	c.InterpolateParams = true // one round trip for a statement instead of two
 	c.ClientFoundRows = true   // an UPDATE counts matched rows, as SQLite does
 	c.Params = map[string]string{
 		"time_zone":                "'+00:00'",

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -25,16 +24,6 @@ var (
 	ErrConflict  = errors.New("a row with this key exists")
 	ErrReference = errors.New("a row refers to this one, or the row referred to does not exist")
 )
-
-// unavailable is an error of a database that cannot be reached: nothing is wrong with what was asked, and
-// the same may succeed in a moment. Whether a write that was under way took effect is unknown.
-type unavailable struct{ error }
-
-// Unavailable tells such an error from all others, also to those who must not know this package.
-func (unavailable) Unavailable() bool { return true }
-
-// Unwrap gives what the driver said.
-func (u unavailable) Unwrap() error { return u.error }
 
 // Querier reads: a [DB] outside, a [Tx] inside a transaction.
 type Querier interface {
@@ -105,43 +94,33 @@ func (db *DB) txOnce(ctx context.Context, do func(*Tx) error) error {
 
 // Query reads rows outside of a transaction; the caller closes them. [All] is shorter.
 func (db *DB) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	defer db.timed(query, time.Now())
+	defer db.timed(query, args, time.Now())
 	rows, err := db.read.QueryContext(ctx, query, args...) //nolint:sqlclosecheck // the caller closes
 	return rows, mapError(err)
 }
 
 // QueryRow reads one row outside of a transaction.
 func (db *DB) QueryRow(ctx context.Context, query string, args ...any) Row {
-	defer db.timed(query, time.Now())
+	defer db.timed(query, args, time.Now())
 	return Row{db.read.QueryRowContext(ctx, query, args...)}
 }
 
 // Query reads rows inside the transaction; the caller closes them before the next statement.
 func (tx *Tx) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	defer tx.db.timed(query, time.Now())
+	defer tx.db.timed(query, args, time.Now())
 	rows, err := tx.tx.QueryContext(ctx, query, args...) //nolint:sqlclosecheck // the caller closes
 	return rows, mapError(err)
 }
 
 // QueryRow reads one row inside the transaction.
 func (tx *Tx) QueryRow(ctx context.Context, query string, args ...any) Row {
-	defer tx.db.timed(query, time.Now())
+	defer tx.db.timed(query, args, time.Now())
 	return Row{tx.tx.QueryRowContext(ctx, query, args...)}
-}
-
-// LockRow reads one row by a unique key and keeps everybody else from changing it until the transaction
-// ends. Rows of several kinds are locked in an order that their package states, those of one kind in the
-// order of their ids.
-func (tx *Tx) LockRow(ctx context.Context, query string, args ...any) Row {
-	if tx.db.engine == engineMySQL {
-		query += " FOR UPDATE" // on SQLite a transaction is the only writer from its beginning
-	}
-	return tx.QueryRow(ctx, query, args...)
 }
 
 // Exec writes and returns how many rows matched.
 func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
-	defer tx.db.timed(query, time.Now())
+	defer tx.db.timed(query, args, time.Now())
 	result, err := tx.tx.ExecContext(ctx, query, args...)
 	if err != nil {
 		return 0, mapError(err)
@@ -151,7 +130,7 @@ func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error
 
 // Insert writes one row and returns the id that the engine gave it.
 func (tx *Tx) Insert(ctx context.Context, query string, args ...any) (int64, error) {
-	defer tx.db.timed(query, time.Now())
+	defer tx.db.timed(query, args, time.Now())
 	result, err := tx.tx.ExecContext(ctx, query, args...)
 	if err != nil {
 		return 0, mapError(err)
@@ -215,21 +194,20 @@ func (i *Instant) Scan(src any) error {
 	return nil
 }
 
-func (db *DB) timed(query string, start time.Time) {
+func (db *DB) timed(query string, args []any, start time.Time) {
+	db.statement(query, args)
 	op, _, _ := strings.Cut(strings.TrimSpace(query), " ")
 	db.observe(strings.ToLower(op), time.Since(start))
 }
 
 // Numbers of MySQL's errors (MySQL 8.4 Error Message Reference, server errors).
 const (
-	mysqlTooManyConnections = 1040
-	mysqlShutdown           = 1053
-	mysqlDuplicateKey       = 1062
-	mysqlLockWaitTimeout    = 1205
-	mysqlDeadlock           = 1213
-	mysqlRowIsReferenced    = 1451
-	mysqlNoReferencedRow    = 1452
-	mariadbRecordHasMoved   = 1020
+	mysqlDuplicateKey     = 1062
+	mysqlLockWaitTimeout  = 1205
+	mysqlDeadlock         = 1213
+	mysqlRowIsReferenced  = 1451
+	mysqlNoReferencedRow  = 1452
+	mariadbRecordHasMoved = 1020
 )
 
 func mapError(err error) error {
@@ -239,13 +217,8 @@ func mapError(err error) error {
 	if errors.Is(err, sql.ErrNoRows) {
 		return ErrNotFound
 	}
-	if _, ok := errors.AsType[*net.OpError](err); ok || errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) {
-		return unavailable{err}
-	}
 	if e, ok := errors.AsType[*mysql.MySQLError](err); ok {
 		switch e.Number {
-		case mysqlTooManyConnections, mysqlShutdown:
-			return unavailable{err}
 		case mysqlDuplicateKey:
 			return fmt.Errorf("%w: %w", ErrConflict, err)
 		case mysqlRowIsReferenced, mysqlNoReferencedRow:

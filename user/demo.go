@@ -19,8 +19,7 @@ type demoUser struct {
 // ids, the avatar, the phone, and the e-mail address of the first. It does nothing when there is a user.
 func Demo(ctx context.Context, db *sqldb.DB, now time.Time) error {
 	err := db.Tx(ctx, func(tx *sqldb.Tx) error {
-		var users int
-		if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM users`).Scan(&users); err != nil || users > 0 {
+		if n, err := sqldb.Count(ctx, tx, 1, `SELECT user_id FROM users`); err != nil || n > 0 {
 			return err
 		}
 		return insertDemo(ctx, tx, now)

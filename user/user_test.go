@@ -477,7 +477,7 @@ func TestPages(t *testing.T) {
 			"?size=3&page=1":                      {4},
 			"?size=3&page=7":                      {},
 			"?sort=userId,desc&size=2":            {4, 3},
-			"?sort=phone,desc&size=2":             {1, 2}, // all alike: the id decides
+			"?sort=phone,desc&size=2":             {4, 3}, // all alike: the id decides, in the same direction
 			"?sort=firstName&size=2":              {4, 2},
 			"?ids=2,9,4&orderId=unheard":          {2, 4},
 			"?after=" + list("?size=2").Page.Next: {3, 4},

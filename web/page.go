@@ -100,6 +100,8 @@ func (p *PageRequest) sortBy(sorts []string, sortable map[string]string) (byID b
 		}
 		byID = false
 		columns = append(columns, column+" "+direction)
+		// The id follows the direction of what it decides among: so one index serves both directions.
+		p.descending = direction == "DESC"
 	}
 	last := p.idColumn + " ASC"
 	if p.descending {
@@ -107,6 +109,24 @@ func (p *PageRequest) sortBy(sorts []string, sortable map[string]string) (byID b
 	}
 	p.order = strings.Join(append(columns, last), ", ")
 	return byID, nil
+}
+
+// SortsBy reports whether a column is the first that the rows are sorted by.
+func (p PageRequest) SortsBy(column string) bool {
+	return strings.HasPrefix(p.order, column+" ")
+}
+
+// Window are those of all ids that the page holds when it sorts by id alone. It reorders ids.
+func (p PageRequest) Window(ids []api.ID) []api.ID {
+	slices.Sort(ids)
+	if p.descending {
+		slices.Reverse(ids)
+	}
+	if p.after != 0 {
+		ids = slices.DeleteFunc(ids, func(id api.ID) bool { return id == p.after || (id < p.after) != p.descending })
+	}
+	begin := min(p.Number*p.Size, len(ids))
+	return ids[begin:min(begin+p.Size, len(ids))]
 }
 
 // Newest makes the order newest first where the caller asked for none.

@@ -11,6 +11,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -240,12 +242,6 @@ func FuzzDecode(f *testing.F) {
 }
 
 // TestErrorsTellTheClientNothingInternal: details go to the log, under the trace id.
-// away is the error of a database that cannot be reached.
-type away struct{}
-
-func (away) Error() string     { return "secret address refuses" }
-func (away) Unavailable() bool { return true }
-
 func TestErrorsTellTheClientNothingInternal(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
@@ -258,12 +254,11 @@ func TestErrorsTellTheClientNothingInternal(t *testing.T) {
 		row("late", func(http.ResponseWriter, *http.Request) error {
 			return fmt.Errorf("select: %w", context.DeadlineExceeded)
 		}),
-		row("away", func(http.ResponseWriter, *http.Request) error { return fmt.Errorf("select: %w", away{}) }),
 		row("wrapped", func(http.ResponseWriter, *http.Request) error {
 			return fmt.Errorf("while reading: %w", api.NotFound("Box with id: %d not found", 7))
 		}),
 	)
-	for path, status := range map[string]int{"error": 500, "panic": 500, "late": 503, "away": 503, "wrapped": 404} {
+	for path, status := range map[string]int{"error": 500, "panic": 500, "late": 503, "wrapped": 404} {
 		w := do(handler, "GET", "/box-service/api/"+path, "", "")
 		if w.Code != status || strings.Contains(w.Body.String(), "secret") || strings.Contains(w.Body.String(), "goroutine") {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
@@ -272,9 +267,6 @@ func TestErrorsTellTheClientNothingInternal(t *testing.T) {
 		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || p.Status != status || p.HTTPStatus == "" || p.Timestamp.IsZero() || p.Msg == "" {
 			t.Errorf("%s: problem %+v, %v", path, p, err)
 		}
-	}
-	if retry := do(handler, "GET", "/box-service/api/away", "", "").Header().Get("Retry-After"); retry == "" {
-		t.Error("a database that is away: no Retry-After")
 	}
 	for _, detail := range []string{"secret detail one", "secret detail two"} {
 		if !strings.Contains(log.String(), detail) {
@@ -288,8 +280,8 @@ func TestPages(t *testing.T) {
 	for query, want := range map[string]string{
 		"":                          " ORDER BY box_id ASC LIMIT 1000 OFFSET 0",
 		"page=2&size=20":            " ORDER BY box_id ASC LIMIT 20 OFFSET 40",
-		"sort=width,desc&size=5":    " ORDER BY w DESC, box_id ASC LIMIT 5 OFFSET 0",
-		"sort=width&sort=name,DESC": " ORDER BY w ASC, n DESC, box_id ASC LIMIT 1000 OFFSET 0",
+		"sort=width,desc&size=5":    " ORDER BY w DESC, box_id DESC LIMIT 5 OFFSET 0",
+		"sort=width&sort=name,DESC": " ORDER BY w ASC, n DESC, box_id DESC LIMIT 1000 OFFSET 0",
 		"sort=boxId,desc&sort=name": " ORDER BY box_id DESC LIMIT 1000 OFFSET 0",
 		"sort=name,sideways":        "422",
 		"sort=w%3BDROP TABLE boxes": "422",
@@ -376,5 +368,30 @@ func TestOpenAPI(t *testing.T) {
 	example, err := json.Marshal(cancel.RequestBody.Value.Content["application/json"].Examples["example"].Value.Value)
 	if err != nil || string(example) != `{"reason":"changed my mind"}` {
 		t.Errorf("example = %s, %v", example, err)
+	}
+}
+
+// TestWindow: the ids of a page are those that the database would return for it.
+func TestWindow(t *testing.T) {
+	t.Parallel()
+	for query, want := range map[string][]api.ID{
+		"size=2":                           {1, 3},
+		"size=2&page=1":                    {4, 7},
+		"size=2&page=2":                    {9},
+		"size=2&page=3":                    {},
+		"size=2&sort=boxId,desc":           {9, 7},
+		"size=2&sort=boxId,desc&page=2":    {1},
+		"size=2&after=Mw":                  {4, 7}, // behind 3
+		"size=9&after=NQ":                  {7, 9}, // behind 5, which is not among them
+		"size=2&sort=boxId,desc&after=NA":  {3, 1}, // behind 4
+		"size=2&sort=boxId,desc&after=MTA": {9, 7}, // behind 10
+	} {
+		page, err := web.ReadPage(httptest.NewRequest("GET", "/?"+query, nil), "box_id", map[string]string{"boxId": "box_id"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, page.Window([]api.ID{7, 3, 9, 1, 4})); diff != "" || !page.SortsBy("box_id") {
+			t.Errorf("Window of %q (-want +got):\n%s", query, diff)
+		}
 	}
 }

@@ -23,14 +23,13 @@ import (
 
 // system is a whole tienda in this process: `tienda up` on ports of the kernel's choice.
 type system struct {
-	tb      testing.TB
-	data    string
-	environ environment
-	out     *lockedBuffer
-	up      *upCommand
-	stop    context.CancelFunc
-	done    chan error
-	keys    atomic.Int64 // Idempotency-Keys given out
+	tb   testing.TB
+	data string
+	out  *lockedBuffer
+	up   *upCommand
+	stop context.CancelFunc
+	done chan error
+	keys atomic.Int64 // Idempotency-Keys given out
 }
 
 // lockedBuffer is a terminal that several goroutines write.
@@ -88,8 +87,15 @@ func schemasFor(tb testing.TB) environment {
 
 func startWith(tb testing.TB, data string, environ environment, profiles ...string) *system {
 	tb.Helper()
-	s := &system{tb: tb, data: data, environ: environ, out: &lockedBuffer{}, done: make(chan error, 1)}
-	s.up = &upCommand{place: place{Data: data, Listen: "127.0.0.1", Profile: profiles, ports: freePorts(tb)}, Demo: true}
+	return startPlace(tb, place{Data: data, Profile: profiles}, environ)
+}
+
+// startPlace is startWith for a place with more than a folder and profiles.
+func startPlace(tb testing.TB, where place, environ environment) *system {
+	tb.Helper()
+	where.Listen, where.ports = "127.0.0.1", freePorts(tb)
+	s := &system{tb: tb, data: where.Data, out: &lockedBuffer{}, done: make(chan error, 1)}
+	s.up = &upCommand{place: where, Demo: true}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
 	go func() { s.done <- s.up.Run(ctx, terminal{s.out, s.out}, environ) }()

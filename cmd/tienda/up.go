@@ -22,14 +22,15 @@ import (
 
 // place are the flags that up and run share: where data and ports are.
 type place struct {
-	Data       string         `help:"Folder of databases, keys and logs." default:"./data" placeholder:"DIR"`
-	PortOffset int            `help:"Number added to every port." default:"0" placeholder:"N"`
-	Profile    []string       `help:"Configuration profiles, such as origin or production." env:"SPRING_PROFILES_ACTIVE" placeholder:"NAME"`
-	Listen     string         `help:"Address to listen on; 0.0.0.0 for all." default:"127.0.0.1" env:"SERVER_ADDRESS" placeholder:"ADDR"`
-	Drain      time.Duration  `help:"How long to go on serving after saying goodbye to the registry." default:"0s"`
-	ports      map[string]int // of components, instead of the table's; for tests, whose ports the kernel picks
-	faultFlags                // of test builds
-	Set        []string       `help:"A setting that wins over all others, such as tienda.tax.rate=0.19." placeholder:"KEY=VALUE" sep:"none"`
+	Data       string                                  `help:"Folder of databases, keys and logs." default:"./data" placeholder:"DIR"`
+	PortOffset int                                     `help:"Number added to every port." default:"0" placeholder:"N"`
+	Profile    []string                                `help:"Configuration profiles, such as origin or production." env:"SPRING_PROFILES_ACTIVE" placeholder:"NAME"`
+	Listen     string                                  `help:"Address to listen on; 0.0.0.0 for all." default:"127.0.0.1" env:"SERVER_ADDRESS" placeholder:"ADDR"`
+	Drain      time.Duration                           `help:"How long to go on serving after saying goodbye to the registry." default:"0s"`
+	ports      map[string]int                          // of components, instead of the table's; for tests, whose ports the kernel picks
+	faultFlags                                         // of test builds
+	statement  func(service, query string, args []any) // is told of each statement; for the test that looks at their plans
+	Set        []string                                `help:"A setting that wins over all others, such as tienda.tax.rate=0.19." placeholder:"KEY=VALUE" sep:"none"`
 }
 
 type upCommand struct {
@@ -187,7 +188,7 @@ func (p *place) options(environ environment, rows []kit.Service) (kit.Options, e
 	opts := kit.Options{
 		Listen: p.Listen, PortOffset: p.PortOffset, Ports: p.ports, Profiles: p.Profile, Environ: environ, Files: config.Files,
 		Known: knownSettings(), Drain: p.Drain, Flags: map[string]string{},
-		Overrides: map[string]map[string]string{}, Defaults: map[string]map[string]string{},
+		Overrides: map[string]map[string]string{}, Defaults: map[string]map[string]string{}, Statement: p.statement,
 	}
 	if opts.Listen == "0.0.0.0" || opts.Listen == "::" {
 		opts.Listen = ""

@@ -1,0 +1,2 @@
+-- +goose Up
+CREATE INDEX shipments_created_at ON shipments (created_at, shipment_id);
