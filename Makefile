@@ -5,7 +5,7 @@ BIN      := bin/tienda
 LINT     := $(GO) tool -modfile=tools/go.mod golangci-lint
 VERSION  := $(shell git describe --always --dirty --abbrev=12 2>/dev/null)
 
-.PHONY: up build test mutants check lint journey bench memory clean
+.PHONY: up build test mutants proof proof-short check lint journey bench memory clean
 
 up: ## run the whole shop on this machine
 	$(GO) run ./cmd/tienda up
@@ -18,16 +18,32 @@ build: ## one static binary in bin/
 # is a build of its own.
 LOADED := TestHotProduct|TestBadInput
 MUTANTS := TestMutantsAreCaught
+# Tests that kill processes want them to be quick.
+KILLING := TestCrashPoints
 
 test: build ## all tests, on SQLite and on a private MariaDB; then the journey
-	./test/mariadb.sh $(GO) test -race -timeout 40m -skip '$(LOADED)|$(MUTANTS)' ./...
+	./test/mariadb.sh $(GO) test -race -timeout 40m -skip '$(LOADED)|$(MUTANTS)|$(KILLING)' ./...
 	$(GO) test -race -tags faults ./fault
+	$(GO) test -tags faults -run TestFaultsOfTheShop ./cmd/tienda
 	./test/mariadb.sh $(GO) test -count=1 -timeout 20m -parallel 1 -run '$(LOADED)' ./cmd/tienda
-	$(MAKE) mutants
+	$(GO) test -count=1 -timeout 10m -run '$(KILLING)' ./test/fleet
+	$(MAKE) proof-short mutants
 	./test/journey.sh
 
 mutants: ## every bug of test/mutants is planted, and must be caught
 	./test/mariadb.sh $(GO) test -count=1 -timeout 20m ./test/mutants
+
+# SEED, CHECKOUTS and CLIENTS change what is proved; without SEED it is a new one each time, and printed.
+PROOF := $(GO) run ./test/proof -version '$(VERSION)' -seed $(or $(SEED),0) -clients $(or $(CLIENTS),64)
+
+proof: ## orders survive anything: 10,000 checkouts while processes are killed; the report is in bin/proof
+	./test/mariadb.sh
+	$(PROOF) -checkouts $(or $(CHECKOUTS),10000)
+	$(GO) test -count=1 -timeout 15m -run TestCrashPoints ./test/fleet -crash-all
+
+proof-short: ## the same with 500 checkouts, in less than two minutes
+	./test/mariadb.sh
+	$(PROOF) -checkouts 500 -settle 20s
 
 lint: ## formatting, vet and the linters of .golangci.yml
 	@test -z "$$(gofmt -l .)" || { echo "not formatted (gofmt -w them):"; gofmt -l .; exit 1; }

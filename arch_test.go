@@ -36,8 +36,11 @@ var rules = map[string]rule{
 	"sqldb":           {[]string{"fault"}, "databases know nothing of what is stored in them"},
 	"sqldb/sqldbtest": {[]string{"sqldb"}, "tests get databases here"},
 	"journal":         {[]string{"api", "auth", "sqldb", "web"}, "the one thing that needs both web and sqldb"},
+	"test/fleet":      {[]string{"sqldb", "api"}, "knows a shop by its command line and its ports; sqldb asks MariaDB for its sessions, the tests are customers"},
+	"test/proof":      {[]string{"api", "load", "test/fleet"}, "an operator's proof: the fleet, customers, and nothing of the inside"},
 	"test/mutants":    {nil, "plants bugs into the sources and runs the go command; it imports none of them"},
 	"kit":             {[]string{"eureka", "cloudconfig", "zipkin", "web", "sqldb", "fault"}, "the kit runs services and does not know them"},
+	"audit":           {[]string{"api", "sqldb"}, "it compares the tables of the services with one another, and shares no mistake of their code"},
 	"load":            {[]string{"api", "sqldb"}, "a client knows the wire contract and nothing else; filling a shop in bulk needs its databases, not its packages"},
 	"config":          {[]string{"cloudconfig"}, "only files, which a test reads as the server does"},
 	"user":            service,
@@ -162,6 +165,40 @@ func TestHabits(t *testing.T) {
 			}
 			return true
 		})
+	}
+}
+
+// TestLedgersAreAppendOnly: no statement of the shop changes or removes a line of its ledgers. Triggers
+// that forbid it would need rights that a managed MySQL does not give.
+func TestLedgersAreAppendOnly(t *testing.T) {
+	t.Parallel()
+	ledgers := []string{"ledger_postings", "stock_movements", "shipment_events"}
+	appended := map[string]bool{}
+	for path, file := range goFiles(t) {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			literal, ok := n.(*ast.BasicLit)
+			if !ok || literal.Kind != token.STRING {
+				return true
+			}
+			words := strings.Join(strings.Fields(literal.Value), " ")
+			for _, ledger := range ledgers {
+				appended[ledger] = appended[ledger] || strings.Contains(words, "INSERT INTO "+ledger)
+				for _, change := range []string{"UPDATE ", "DELETE FROM ", "REPLACE INTO "} {
+					if strings.Contains(words, change+ledger) {
+						t.Errorf("%s changes what is only to be added to: %.60s", path, words)
+					}
+				}
+			}
+			return true
+		})
+	}
+	for _, ledger := range ledgers {
+		if !appended[ledger] {
+			t.Errorf("nothing is added to %s: has it another name now?", ledger)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 )
@@ -46,6 +47,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !ok {
 		return t.next.RoundTrip(r)
 	}
+	fmt.Fprintf(os.Stderr, "fault: %s, %s to %s %s\n", rule.Answer, t.from, r.Method, r.URL.Path)
 	switch rule.Answer {
 	case refuse:
 		return refused(r, rule.Status)

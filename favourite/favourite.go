@@ -105,10 +105,8 @@ func (s *Service) usersFeed() journal.Feed {
 			}
 			return s.neighbours.Events(ctx, "user-service", after)
 		},
+		Wants: func(event api.Event) bool { return event.Kind == "user" && event.Change == "DELETED" },
 		Apply: func(ctx context.Context, tx *sqldb.Tx, event api.Event) error {
-			if event.Kind != "user" || event.Change != "DELETED" {
-				return nil
-			}
 			n, err := tx.Exec(ctx, `DELETE FROM favourites WHERE user_id = ?`, event.Subject)
 			if err != nil || n == 0 {
 				return err

@@ -16,6 +16,8 @@ type Feed struct {
 	Name string // of the service whose events these are; the position is kept under it
 	// Read returns the events behind a position, in order; it calls as the component itself.
 	Read func(ctx context.Context, after int64) ([]api.Event, error)
+	// Wants tells the events that Apply is for; the others are passed by, many in one transaction.
+	Wants func(event api.Event) bool
 	// Apply takes one event in, in the transaction that moves the position on: each event takes
 	// effect once, whatever dies when.
 	Apply func(ctx context.Context, tx *sqldb.Tx, event api.Event) error
@@ -63,7 +65,11 @@ func FollowOnce(ctx context.Context, db *sqldb.DB, feed Feed) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("events of %s: %w", feed.Name, err)
 	}
-	for _, event := range events {
+	for i, event := range events {
+		wanted := feed.Wants(event)
+		if !wanted && i < len(events)-1 {
+			continue
+		}
 		err := db.Tx(ctx, func(tx *sqldb.Tx) error {
 			moved, err := tx.Exec(ctx, `UPDATE feed_positions SET seq = ? WHERE feed = ? AND seq = ?`, event.Seq, feed.Name, after)
 			if err != nil {
@@ -71,6 +77,9 @@ func FollowOnce(ctx context.Context, db *sqldb.DB, feed Feed) (int, error) {
 			}
 			if moved == 0 {
 				return errMoved
+			}
+			if !wanted {
+				return nil
 			}
 			return feed.Apply(ctx, tx, event)
 		})

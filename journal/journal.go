@@ -90,26 +90,28 @@ func ReadRequest(r *http.Request, body []byte) (Request, error) {
 // busyUntil is set by writes that go on after this transaction: until then Stored.Busy holds, unless
 // [Request.Store] ends it.
 func (q Request) Claim(ctx context.Context, tx *sqldb.Tx, subject api.ID, busyUntil, now time.Time) (*Stored, error) {
+	err := q.insert(ctx, tx, subject, busyUntil, now)
+	if !errors.Is(err, sqldb.ErrConflict) {
+		return nil, err
+	}
 	stored, expired, err := q.find(ctx, tx, now)
-	if err != nil || stored != nil {
+	if err != nil || !expired {
 		return stored, err
 	}
-	if expired {
-		_, err := tx.Exec(ctx, `DELETE FROM idempotency_keys WHERE caller = ? AND route = ? AND idempotency_key = ?`, q.caller, q.route, q.key)
-		if err != nil {
-			return nil, err
-		}
+	_, err = tx.Exec(ctx, `DELETE FROM idempotency_keys WHERE caller = ? AND route = ? AND idempotency_key = ?`, q.caller, q.route, q.key)
+	if err != nil {
+		return nil, err
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO idempotency_keys
+	return nil, q.insert(ctx, tx, subject, busyUntil, now)
+}
+
+// insert takes a key that nobody has; one that is taken is [sqldb.ErrConflict].
+func (q Request) insert(ctx context.Context, tx *sqldb.Tx, subject api.ID, busyUntil, now time.Time) error {
+	_, err := tx.Exec(ctx, `INSERT INTO idempotency_keys
 		(caller, route, idempotency_key, request_hash, subject, status, location, answer, busy_until, created_at)
 		VALUES (?, ?, ?, ?, ?, 0, '', '', ?, ?)`,
 		q.caller, q.route, q.key, q.hash, int64(subject), sqldb.Instant(busyUntil), sqldb.Instant(now))
-	if errors.Is(err, sqldb.ErrConflict) {
-		// Another request with the key committed between the two statements.
-		stored, _, err := q.find(ctx, tx, now)
-		return stored, err
-	}
-	return nil, err
+	return err
 }
 
 // Find returns what is stored of an earlier request under the key, or nil. It takes nothing: a write
@@ -262,6 +264,11 @@ func Replay(w http.ResponseWriter, stored Stored) error {
 		return Busy()
 	}
 	w.Header().Set("Idempotency-Replayed", "true")
+	return WriteStored(w, stored)
+}
+
+// WriteStored answers with a final answer that was stored for this very request.
+func WriteStored(w http.ResponseWriter, stored Stored) error {
 	if stored.Status >= 400 {
 		return api.ParseProblem(stored.Status, stored.Body)
 	}

@@ -131,7 +131,7 @@ func TestForgetRemovesWhatIsOld(t *testing.T) {
 func TestFollowAppliesEachEventOnce(t *testing.T) {
 	t.Parallel()
 	sqldbtest.Each(t, migrations, func(t *testing.T, db *sqldb.DB) {
-		all := []api.Event{{Seq: 3}, {Seq: 5}, {Seq: 9}}
+		all := []api.Event{{Seq: 1, Kind: "other"}, {Seq: 3}, {Seq: 4, Kind: "other"}, {Seq: 5}, {Seq: 9}, {Seq: 10, Kind: "other"}, {Seq: 11, Kind: "other"}}
 		var applied []int64
 		broken := true
 		feed := journal.Feed{
@@ -145,6 +145,7 @@ func TestFollowAppliesEachEventOnce(t *testing.T) {
 				}
 				return behind, nil
 			},
+			Wants: func(event api.Event) bool { return event.Kind != "other" },
 			Apply: func(_ context.Context, _ *sqldb.Tx, event api.Event) error {
 				if event.Seq == 5 && broken {
 					broken = false
@@ -161,6 +162,10 @@ func TestFollowAppliesEachEventOnce(t *testing.T) {
 		}
 		if diff := cmp.Diff([]int64{3, 5, 9}, applied); diff != "" {
 			t.Errorf("applied (-want +got):\n%s", diff)
+		}
+		var at int64
+		if err := db.QueryRow(t.Context(), `SELECT seq FROM feed_positions`).Scan(&at); err != nil || at != 11 {
+			t.Errorf("position = %d, %v; want 11, behind events that nobody wants", at, err)
 		}
 	})
 }

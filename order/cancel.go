@@ -91,7 +91,7 @@ func tooLate(o record) *api.Problem {
 func (s *Service) cancelAnswer(ctx context.Context, q sqldb.Querier, g *saga) (journal.Answer, bool, error) {
 	switch {
 	case g.order.status == api.OrderCancelled:
-		order, err := s.fullOrder(ctx, q, g.order)
+		order, err := s.fullOrder(ctx, q, g.order, g.lines)
 		return journal.Answer{Status: http.StatusOK, Body: order}, true, err
 	case g.step != stepDone:
 		return journal.Answer{}, false, nil

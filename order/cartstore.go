@@ -34,11 +34,15 @@ func noCart(id api.ID) error { return api.NotFound("Cart with id: %d not found",
 
 // cartByID reads a cart that the caller may see.
 func cartByID(ctx context.Context, q sqldb.Querier, caller auth.Caller, id api.ID) (cart, error) {
+	return readCart(ctx, q.QueryRow, caller, id)
+}
+
+func readCart(ctx context.Context, read rowReader, caller auth.Caller, id api.ID) (cart, error) {
 	var row sqldb.Row
 	if caller.SeesAll() {
-		row = q.QueryRow(ctx, `SELECT `+cartColumns+` FROM carts WHERE cart_id = ?`, int64(id))
+		row = read(ctx, `SELECT `+cartColumns+` FROM carts WHERE cart_id = ?`, int64(id))
 	} else {
-		row = q.QueryRow(ctx, `SELECT `+cartColumns+` FROM carts WHERE cart_id = ? AND user_id = ?`, int64(id), int64(caller.UserID))
+		row = read(ctx, `SELECT `+cartColumns+` FROM carts WHERE cart_id = ? AND user_id = ?`, int64(id), int64(caller.UserID))
 	}
 	c, err := scanCart(row.Scan)
 	if errors.Is(err, sqldb.ErrNotFound) {
@@ -52,10 +56,7 @@ func cartByID(ctx context.Context, q sqldb.Querier, caller auth.Caller, id api.I
 
 // lockCart keeps everybody else from changing the cart until the transaction ends, and reads it.
 func lockCart(ctx context.Context, tx *sqldb.Tx, caller auth.Caller, id api.ID) (cart, error) {
-	if _, err := tx.Exec(ctx, `UPDATE carts SET version = version WHERE cart_id = ?`, int64(id)); err != nil {
-		return cart{}, fmt.Errorf("lock cart %d: %w", id, err)
-	}
-	return cartByID(ctx, tx, caller, id)
+	return readCart(ctx, tx.LockRow, caller, id)
 }
 
 // insertCart writes a new, open cart; mine makes it the one of carts/mine, of which a user has one:
@@ -107,17 +108,15 @@ func dropCart(ctx context.Context, tx *sqldb.Tx, c cart, now time.Time) error {
 }
 
 // beginCheckout takes an open cart for one checkout. It reports false when the cart is no longer what
-// was read: changed, taken by another checkout or gone.
+// was read: changed, taken by another checkout or gone. What a checkout does to its cart has no events of
+// its own: those of the order tell it, and name the cart.
 func beginCheckout(ctx context.Context, tx *sqldb.Tx, c cart, now time.Time) (bool, error) {
 	n, err := tx.Exec(ctx, `UPDATE carts SET state = ?, version = version + 1, updated_at = ? WHERE cart_id = ? AND state = ? AND user_id = ? AND version = ?`,
 		api.CartCheckingOut, sqldb.Instant(now), int64(c.id), api.CartOpen, int64(c.userID), c.version)
 	if err != nil {
 		return false, fmt.Errorf("begin checkout of cart %d: %w", c.id, err)
 	}
-	if n == 0 {
-		return false, nil
-	}
-	return true, cartEvent(ctx, tx, c, api.CartCheckingOut, now)
+	return n > 0, nil
 }
 
 // nameOrder writes on the cart which order its checkout is about.
@@ -131,6 +130,17 @@ func nameOrder(ctx context.Context, tx *sqldb.Tx, id, order api.ID) error {
 // endCheckout closes the cart of an order that succeeded; after a failure the cart is open again, as
 // it was, unless its user is gone: then that is closed too.
 func endCheckout(ctx context.Context, tx *sqldb.Tx, id, order api.ID, succeeded bool, now time.Time) error {
+	if succeeded {
+		n, err := tx.Exec(ctx, `UPDATE carts SET state = ?, open_key = NULL, version = version + 1, updated_at = ?
+			WHERE cart_id = ? AND state = ? AND order_id = ? AND retired = ?`,
+			api.CartClosed, sqldb.Instant(now), int64(id), api.CartCheckingOut, int64(order), false)
+		if err != nil {
+			return fmt.Errorf("close cart %d: %w", id, err)
+		}
+		if n > 0 {
+			return nil
+		}
+	}
 	c, err := lockCart(ctx, tx, everyone(), id)
 	if err != nil {
 		return err
@@ -143,7 +153,7 @@ func endCheckout(ctx context.Context, tx *sqldb.Tx, id, order api.ID, succeeded 
 		if err != nil {
 			return fmt.Errorf("reopen cart %d: %w", id, err)
 		}
-		return cartEvent(ctx, tx, c, api.CartOpen, now)
+		return nil
 	}
 	return closeCart(ctx, tx, c, now)
 }
@@ -157,7 +167,7 @@ func closeCart(ctx context.Context, tx *sqldb.Tx, c cart, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("close cart %d: %w", c.id, err)
 	}
-	return cartEvent(ctx, tx, c, api.CartClosed, now)
+	return nil
 }
 
 // retireCarts empties and closes the open carts of a user who is gone. A cart in checkout is closed
@@ -174,6 +184,9 @@ func retireCarts(ctx context.Context, tx *sqldb.Tx, user api.ID, now time.Time) 
 	}
 	for _, c := range carts {
 		if err := closeCart(ctx, tx, c, now); err != nil {
+			return err
+		}
+		if err := cartEvent(ctx, tx, c, api.CartClosed, now); err != nil {
 			return err
 		}
 	}

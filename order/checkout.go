@@ -356,7 +356,7 @@ func (s *Service) checkoutAnswer(ctx context.Context, q sqldb.Querier, g *saga) 
 		problem.OrderID = g.orderID
 		return journal.Answer{Status: problem.Status, Body: problem}, true, nil
 	}
-	order, err := s.fullOrder(ctx, q, g.order)
+	order, err := s.fullOrder(ctx, q, g.order, g.lines)
 	return journal.Answer{Status: http.StatusCreated, Location: location(g.orderID), Body: order}, true, err
 }
 
@@ -404,7 +404,7 @@ func (s *Service) write(w http.ResponseWriter, r *http.Request, g *saga, outcome
 		}
 		return journal.Write(w, outcome)
 	}
-	order, err := s.fullOrder(r.Context(), s.db, g.order)
+	order, err := s.fullOrder(r.Context(), s.db, g.order, g.lines)
 	if err != nil {
 		return err
 	}
@@ -437,6 +437,14 @@ func (s *Service) respond(w http.ResponseWriter, r *http.Request, request journa
 	// The order exists: what is known of it is written down even if the caller has gone away.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), busyMargin)
 	defer cancel()
+	// The end of a checkout has stored its answer.
+	stored, err := request.Find(ctx, s.db, s.now())
+	if err != nil {
+		return err
+	}
+	if stored != nil && stored.Status != 0 {
+		return journal.WriteStored(w, *stored)
+	}
 	g, err := s.loadSaga(ctx, s.db, id)
 	if err != nil {
 		return err
@@ -449,7 +457,7 @@ func (s *Service) respond(w http.ResponseWriter, r *http.Request, request journa
 	if err != nil {
 		return err
 	}
-	if !rests || string(name) != g.request { // the end of the saga has stored the answer of its own checkout
+	if !rests || string(name) != g.request {
 		err = s.db.Tx(ctx, func(tx *sqldb.Tx) error {
 			if rests {
 				return request.Store(ctx, tx, final)

@@ -211,8 +211,8 @@ func (s *Service) Run(ctx context.Context) error {
 		running.Go(func() { s.work(own) })
 	}
 	running.Go(func() { s.poll(own) })
-	running.Go(func() { s.follow(own, "user-service", s.applyUserEvent) })
-	running.Go(func() { s.follow(own, "payment-service", s.applyPaymentEvent) })
+	running.Go(func() { s.follow(own, "user-service", isUserGone, s.applyUserEvent) })
+	running.Go(func() { s.follow(own, "payment-service", isMoneyBack, s.applyPaymentEvent) })
 	running.Go(func() { journal.Forget(own, s.db, s.now, s.log) })
 	running.Wait()
 	return nil
@@ -221,8 +221,8 @@ func (s *Service) Run(ctx context.Context) error {
 // followEvery is how often the neighbours' events are looked at.
 const followEvery = 5 * time.Second
 
-func (s *Service) follow(ctx context.Context, service string, apply func(context.Context, *sqldb.Tx, api.Event) error) {
-	feed := journal.Feed{Name: service, Every: followEvery, Apply: apply, Read: func(ctx context.Context, after int64) ([]api.Event, error) {
+func (s *Service) follow(ctx context.Context, service string, wants func(api.Event) bool, apply func(context.Context, *sqldb.Tx, api.Event) error) {
+	feed := journal.Feed{Name: service, Every: followEvery, Wants: wants, Apply: apply, Read: func(ctx context.Context, after int64) ([]api.Event, error) {
 		ctx, cancel := context.WithTimeout(ctx, s.settings.StepTimeout)
 		defer cancel()
 		ctx, err := s.identity.Context(ctx)
@@ -236,23 +236,24 @@ func (s *Service) follow(ctx context.Context, service string, apply func(context
 	}
 }
 
+func isUserGone(event api.Event) bool { return event.Kind == "user" && event.Change == "DELETED" }
+
 // applyUserEvent empties and closes the carts of a user who is gone. Orders stay for their retention.
 func (s *Service) applyUserEvent(ctx context.Context, tx *sqldb.Tx, event api.Event) error {
-	if event.Kind != "user" || event.Change != "DELETED" {
-		return nil
-	}
 	return retireCarts(ctx, tx, event.Subject, s.now())
+}
+
+func isMoneyBack(event api.Event) bool {
+	switch event.Change {
+	case api.PaymentPartiallyRefunded, api.PaymentRefunded, api.PaymentVoided:
+		return event.Kind == "payment"
+	}
+	return false
 }
 
 // applyPaymentEvent keeps the state of the payment on its order, for what people do to payments by hand.
 func (s *Service) applyPaymentEvent(ctx context.Context, tx *sqldb.Tx, event api.Event) error {
-	switch event.Change {
-	case api.PaymentPartiallyRefunded, api.PaymentRefunded, api.PaymentVoided:
-		if event.Kind == "payment" {
-			return setPaymentState(ctx, tx, event.Subject, event.Change)
-		}
-	}
-	return nil
+	return setPaymentState(ctx, tx, event.Subject, event.Change)
 }
 
 // readTimeout bounds a neighbour's part in an answer that can do without it.

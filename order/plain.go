@@ -93,7 +93,11 @@ func (s *Service) getOrder(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	answer, err := s.fullOrder(r.Context(), s.db, o)
+	lines, err := linesOf(r.Context(), s.db, o.id)
+	if err != nil {
+		return fmt.Errorf("lines of order %d: %w", o.id, err)
+	}
+	answer, err := s.fullOrder(r.Context(), s.db, o, lines)
 	if err != nil {
 		return err
 	}

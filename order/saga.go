@@ -315,28 +315,30 @@ func (s *Service) holding(ctx context.Context, g *saga, change func(ctx context.
 		if err != nil {
 			return err
 		}
-		if err := renewLease(ctx, tx, g, s.now().Add(s.lease())); err != nil {
+		was, err := sagaByID(ctx, tx, g.orderID)
+		if err != nil {
 			return err
 		}
-		if fresh, err = sagaByID(ctx, tx, g.orderID); err != nil {
-			return err
+		if was.leaseOwner != g.leaseOwner || was.step != g.written {
+			return errNotOurs
 		}
+		fresh = was
 		fresh.order, fresh.lines = o, g.lines // lines never change
-		fresh.step, fresh.attempts, fresh.refusals = g.step, g.attempts, g.refusals
+		fresh.step, fresh.attempts, fresh.refusals, fresh.leaseUntil = g.step, g.attempts, g.refusals, s.now().Add(s.lease())
 		for _, effect := range g.learned {
 			effect(&fresh.order)
 		}
-		if len(g.learned) > 0 {
+		if err := change(ctx, tx, &fresh); err != nil {
+			return err
+		}
+		if len(g.learned) > 0 && fresh.order.status == o.status { // a transition writes it by itself
 			if err := learn(ctx, tx, fresh.order, s.now()); err != nil {
 				return err
 			}
 			fresh.order.version++
 		}
-		if err := change(ctx, tx, &fresh); err != nil {
-			return err
-		}
 		fresh.written = fresh.step
-		return saveSaga(ctx, tx, fresh)
+		return saveSaga(ctx, tx, was, fresh)
 	})
 	if err == nil {
 		*g = fresh

@@ -175,15 +175,19 @@ func TestThreeCommits(t *testing.T) {
 			}
 			t.Cleanup(func() { _ = db.Close() })
 			f := start(t, db, newWorld())
-			cart := f.fill(t, "user:5", api.ItemQuantity{ProductID: 1, Quantity: 2})
-			mu.Lock()
-			before := transactions
-			mu.Unlock()
-			f.want(t, http.StatusCreated, "user:5", "POST", checkoutPath(cart), goodCheckout, "Idempotency-Key", "a")
-			mu.Lock()
-			defer mu.Unlock()
-			if got := transactions - before; got != 3 {
-				t.Errorf("a checkout took %d transactions, want 3", got)
+			fewest := 1000 // of a few: what runs in the background has transactions of its own
+			for i := range 5 {
+				cart := f.fill(t, "user:5", api.ItemQuantity{ProductID: 1, Quantity: 2})
+				mu.Lock()
+				before := transactions
+				mu.Unlock()
+				f.want(t, http.StatusCreated, "user:5", "POST", checkoutPath(cart), goodCheckout, "Idempotency-Key", fmt.Sprint(i))
+				mu.Lock()
+				fewest = min(fewest, transactions-before)
+				mu.Unlock()
+			}
+			if fewest != 3 {
+				t.Errorf("a checkout takes %d transactions, want 3", fewest)
 			}
 		})
 	}

@@ -67,13 +67,18 @@ func instantOrZero(t time.Time) int64 {
 	return t.UnixMicro()
 }
 
-func saveSaga(ctx context.Context, tx *sqldb.Tx, g saga) error {
-	_, err := tx.Exec(ctx, `UPDATE sagas SET step = ?, attempts = ?, refusals = ?, next_at = ?, lease_owner = ?, lease_until = ?,
-		goal = ?, reason = ?, actor = ?, problem = ?, payment_token = ?, interrupted = ? WHERE order_id = ?`,
+// saveSaga writes a saga in place of what was read of it: the lease and the step are still those.
+func saveSaga(ctx context.Context, tx *sqldb.Tx, was, g saga) error {
+	n, err := tx.Exec(ctx, `UPDATE sagas SET step = ?, attempts = ?, refusals = ?, next_at = ?, lease_owner = ?, lease_until = ?,
+		goal = ?, reason = ?, actor = ?, problem = ?, payment_token = ?, interrupted = ?
+		WHERE order_id = ? AND lease_owner = ? AND step = ?`,
 		string(g.step), g.attempts, g.refusals, sqldb.Instant(g.nextAt), g.leaseOwner, instantOrZero(g.leaseUntil),
-		g.goal, g.reason, g.actor, g.problem, g.token, g.interrupted, int64(g.orderID))
+		g.goal, g.reason, g.actor, g.problem, g.token, g.interrupted, int64(g.orderID), was.leaseOwner, string(was.step))
 	if err != nil {
 		return fmt.Errorf("save saga of order %d: %w", g.orderID, err)
+	}
+	if n == 0 {
+		return errNotOurs
 	}
 	return nil
 }
@@ -87,19 +92,6 @@ func claimSaga(ctx context.Context, tx *sqldb.Tx, id api.ID, owner string, now, 
 		true, owner, instantOrZero(until), int64(id), sqldb.Instant(now), now.UnixMicro())
 	if err != nil {
 		return fmt.Errorf("claim saga of order %d: %w", id, err)
-	}
-	if n == 0 {
-		return errNotOurs
-	}
-	return nil
-}
-
-// renewLease locks the saga if the lease taken with g is still the last one and the step the same.
-func renewLease(ctx context.Context, tx *sqldb.Tx, g *saga, until time.Time) error {
-	n, err := tx.Exec(ctx, `UPDATE sagas SET lease_until = ? WHERE order_id = ? AND lease_owner = ? AND step = ?`,
-		instantOrZero(until), int64(g.orderID), g.leaseOwner, string(g.written))
-	if err != nil {
-		return fmt.Errorf("renew lease of order %d: %w", g.orderID, err)
 	}
 	if n == 0 {
 		return errNotOurs

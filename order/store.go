@@ -46,11 +46,18 @@ func noOrder(id api.ID) error { return api.NotFound("Order with id: %d not found
 
 // orderByID reads an order that the caller may see.
 func orderByID(ctx context.Context, q sqldb.Querier, caller auth.Caller, id api.ID) (record, error) {
+	return readOrder(ctx, q.QueryRow, caller, id)
+}
+
+// rowReader is [sqldb.Querier]'s QueryRow, or [sqldb.Tx.LockRow].
+type rowReader func(ctx context.Context, query string, args ...any) sqldb.Row
+
+func readOrder(ctx context.Context, read rowReader, caller auth.Caller, id api.ID) (record, error) {
 	var row sqldb.Row
 	if caller.SeesAll() {
-		row = q.QueryRow(ctx, `SELECT `+orderColumns+` FROM orders WHERE order_id = ?`, int64(id))
+		row = read(ctx, `SELECT `+orderColumns+` FROM orders WHERE order_id = ?`, int64(id))
 	} else {
-		row = q.QueryRow(ctx, `SELECT `+orderColumns+` FROM orders WHERE order_id = ? AND user_id = ?`, int64(id), int64(caller.UserID))
+		row = read(ctx, `SELECT `+orderColumns+` FROM orders WHERE order_id = ? AND user_id = ?`, int64(id), int64(caller.UserID))
 	}
 	o, err := scanOrder(row.Scan)
 	if errors.Is(err, sqldb.ErrNotFound) {
@@ -65,10 +72,7 @@ func orderByID(ctx context.Context, q sqldb.Querier, caller auth.Caller, id api.
 // lockOrder keeps everybody else from changing the order until the transaction ends, and reads it.
 // Transactions that change an order and its saga or cart take the order first.
 func lockOrder(ctx context.Context, tx *sqldb.Tx, caller auth.Caller, id api.ID) (record, error) {
-	if _, err := tx.Exec(ctx, `UPDATE orders SET version = version WHERE order_id = ?`, int64(id)); err != nil {
-		return record{}, fmt.Errorf("lock order %d: %w", id, err)
-	}
-	return orderByID(ctx, tx, caller, id)
+	return readOrder(ctx, tx.LockRow, caller, id)
 }
 
 // everyone is the caller for whom all rows are visible: the service itself.
@@ -137,14 +141,17 @@ func legal(from, to string) bool {
 // errIllegal is the error of a step that an order may not take.
 var errIllegal = errors.New("illegal step of an order")
 
-// transition takes one step of the order's life: status, history and event together, or not at all.
+// transition takes one step of the order's life: status, history and event together, or not at all. What
+// the order has learned of its payment and shipment is written with it.
 func transition(ctx context.Context, tx *sqldb.Tx, o *record, to, actor, reason string, now time.Time) error {
 	from := o.status
 	if !legal(from, to) {
 		return fmt.Errorf("%w: order %d from %s to %s", errIllegal, o.id, from, to)
 	}
-	n, err := tx.Exec(ctx, `UPDATE orders SET status = ?, version = version + 1, updated_at = ? WHERE order_id = ? AND status = ?`,
-		to, sqldb.Instant(now), int64(o.id), from)
+	n, err := tx.Exec(ctx, `UPDATE orders SET status = ?, payment_id = ?, payment_state = ?, shipment_id = ?, shipment_state = ?, tracking_number = ?,
+		version = version + 1, updated_at = ? WHERE order_id = ? AND status = ?`,
+		to, int64(o.payment.PaymentID), o.payment.State, int64(o.shipment.ShipmentID), o.shipment.State, o.shipment.TrackingNumber,
+		sqldb.Instant(now), int64(o.id), from)
 	if err != nil {
 		return fmt.Errorf("order %d from %s to %s: %w", o.id, from, to, err)
 	}
@@ -236,18 +243,15 @@ func historyOf(ctx context.Context, q sqldb.Querier, order api.ID) ([]api.Transi
 }
 
 // fullOrder is an order as it is shown alone: with its lines and its history.
-func (s *Service) fullOrder(ctx context.Context, q sqldb.Querier, o record) (api.Order, error) {
+func (s *Service) fullOrder(ctx context.Context, q sqldb.Querier, o record, lines []line) (api.Order, error) {
 	answer := s.orderView(o)
-	lines, err := linesOf(ctx, q, o.id)
-	if err != nil {
-		return answer, fmt.Errorf("lines of order %d: %w", o.id, err)
-	}
 	for _, l := range lines {
 		answer.Items = append(answer.Items, api.OrderLine{
 			ProductID: l.productID, ProductTitle: l.title, SKU: l.sku, Quantity: l.quantity,
 			UnitPrice: s.currency.Amount(l.unitPrice), LineTotal: s.currency.Amount(l.lineTotal), Tax: s.currency.Amount(l.tax),
 		})
 	}
+	var err error
 	if answer.History, err = historyOf(ctx, q, o.id); err != nil {
 		return answer, fmt.Errorf("history of order %d: %w", o.id, err)
 	}

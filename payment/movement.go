@@ -59,6 +59,8 @@ func (s *Service) authorize(w http.ResponseWriter, r *http.Request) error {
 			}
 			var err error
 			op.paymentID, err = insertRecord(ctx, tx, row, now)
+			op.payment = row
+			op.payment.id = op.paymentID
 			return op, err
 		})
 }
@@ -110,10 +112,11 @@ func (s *Service) moveOn(w http.ResponseWriter, r *http.Request, kind Kind) erro
 
 // reserve sets the money of a movement aside on its payment. An amount of 0 means all that is left.
 func (s *Service) reserve(ctx context.Context, tx *sqldb.Tx, op operation, now time.Time) (operation, error) {
-	row, err := lockRecord(ctx, tx, op.paymentID, now)
+	row, err := lockRecord(ctx, tx, op.paymentID)
 	if err != nil {
 		return op, err
 	}
+	op.payment = row
 	left, allowed := row.left(op.kind)
 	op.amount = cmp.Or(op.amount, left)
 	verb := strings.ToLower(string(op.kind))
@@ -123,7 +126,7 @@ func (s *Service) reserve(ctx context.Context, tx *sqldb.Tx, op operation, now t
 	case row.state == "":
 		return op, api.Conflict("payment %d is a plain record without money", row.id)
 	case allowed && 0 < op.amount && op.amount <= left:
-		return op, saveMoney(ctx, tx, row, row.reserve(op.kind, op.amount))
+		return op, saveMoney(ctx, tx, row, row.reserve(op.kind, op.amount), now)
 	case row.moving():
 		// What is left depends on an outcome still open: no reason to say no for good.
 		p := api.Status(http.StatusServiceUnavailable, "payment %d has a movement under way whose outcome is open; try again shortly", row.id)
@@ -240,10 +243,7 @@ func (s *Service) withdraw(w http.ResponseWriter, r *http.Request) error {
 		if op.id, err = insertOperation(ctx, tx, op, now); err != nil {
 			return err
 		}
-		if err := s.settle(ctx, tx, op, "", &Refusal{Code: "withdrawn"}, now); err != nil {
-			return err
-		}
-		op, err = operationBy(ctx, tx, "operation_id", int64(op.id))
+		op, err = s.settle(ctx, tx, op, "", &Refusal{Code: "withdrawn"}, now)
 		return err
 	}
 	err = s.db.Tx(ctx, forbid)
@@ -320,17 +320,23 @@ func (s *Service) drive(ctx context.Context, op operation) (operation, error) {
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
 	now := s.now()
+	var settled operation
 	err := s.db.Tx(ctx, func(tx *sqldb.Tx) error {
 		if errProvider != nil && !refused {
 			return releaseOperation(ctx, tx, op, now.Add(backoff(op.attempts)), now)
 		}
-		return s.settle(ctx, tx, op, result.Reference, refusal, now)
+		var err error
+		settled, err = s.settle(ctx, tx, op, result.Reference, refusal, now)
+		return err
 	})
 	if err != nil {
 		return op, fmt.Errorf("take in the outcome of %s on payment %d: %w", op.kind, op.paymentID, err)
 	}
+	if settled.status != 0 {
+		return settled, nil
+	}
 	// Whatever came of our own question, an event of the provider may have brought the outcome meanwhile.
-	settled, err := operationBy(ctx, s.db, "operation_id", int64(op.id))
+	settled, err = operationBy(ctx, s.db, "operation_id", int64(op.id))
 	if err != nil || settled.status != 0 {
 		return settled, err
 	}
@@ -342,9 +348,12 @@ func (s *Service) drive(ctx context.Context, op operation) (operation, error) {
 
 // ask makes the call to the provider.
 func (s *Service) ask(ctx context.Context, op operation) (Result, error) {
-	row, err := recordByID(ctx, s.db, op.paymentID)
-	if err != nil {
-		return Result{}, err
+	row := op.payment
+	if row.id == 0 {
+		var err error
+		if row, err = recordByID(ctx, s.db, op.paymentID); err != nil {
+			return Result{}, err
+		}
 	}
 	provider := s.providers[row.provider]
 	if provider == nil {
@@ -364,25 +373,33 @@ func backoff(attempts int) time.Duration {
 	return min(time.Second<<min(attempts, 10), time.Minute)
 }
 
-// settle takes the outcome of an operation in: the payment, its postings, the event and the answer.
-// It does so once, whoever brings the outcome, and does nothing the second time.
-func (s *Service) settle(ctx context.Context, tx *sqldb.Tx, op operation, reference string, refusal *Refusal, now time.Time) error {
-	state, code := operationDone, ""
-	if refusal != nil {
-		state, code = operationFailed, clip(refusal.Code, maxCode)
-		refusal = &Refusal{Code: code, Declined: refusal.Declined}
-	}
-	first, err := endOperation(ctx, tx, op.id, state, code, now)
-	if err != nil || !first {
-		return err
-	}
-	was, err := lockRecord(ctx, tx, op.paymentID, now)
+// settle takes the outcome of an operation in: the payment, its postings, the event and the answer, and
+// returns the operation as it is then. It does so once, whoever brings the outcome, and does nothing the
+// second time.
+func (s *Service) settle(ctx context.Context, tx *sqldb.Tx, op operation, reference string, refusal *Refusal, now time.Time) (operation, error) {
+	was, err := lockRecord(ctx, tx, op.paymentID)
 	if err != nil {
-		return err
+		return op, err
+	}
+	settled := op
+	settled.state, settled.failCode, settled.token = operationDone, "", ""
+	if refusal != nil {
+		settled.state, settled.failCode = operationFailed, clip(refusal.Code, maxCode)
+		refusal = &Refusal{Code: settled.failCode, Declined: refusal.Declined}
 	}
 	is := was.settle(op.kind, op.amount, clip(reference, maxReference), refusal)
-	if err := saveMoney(ctx, tx, was, is); err != nil {
-		return err
+	status, answer := s.outcome(op, is, refusal)
+	data, err := json.Marshal(answer)
+	if err != nil {
+		return op, fmt.Errorf("answer of operation %d: %w", op.id, err)
+	}
+	settled.status, settled.answer = status, string(data)
+	first, err := endOperation(ctx, tx, settled, now)
+	if err != nil || !first {
+		return op, err
+	}
+	if err := saveMoney(ctx, tx, was, is, now); err != nil {
+		return op, err
 	}
 	if refusal == nil {
 		receivable := "receivable:" + is.provider
@@ -393,24 +410,15 @@ func (s *Service) settle(ctx context.Context, tx *sqldb.Tx, op operation, refere
 			err = post(ctx, tx, op, is, now, posting{receivable, -op.amount}, posting{accountSales, op.amount})
 		}
 		if err != nil {
-			return err
+			return op, err
 		}
 	}
 	change := is.state
 	if refusal != nil && op.kind != KindAuthorize {
 		change = string(op.kind) + "_REFUSED"
 	}
-	err = journal.Append(ctx, tx, "payment", is.id, change, map[string]any{"orderId": is.orderID, "amount": s.currency.Amount(op.amount),
-		"currency": is.currency, "failureCode": code, "reason": op.reason}, now)
-	if err != nil {
-		return err
-	}
-	status, answer := s.outcome(op, is, refusal)
-	data, err := json.Marshal(answer)
-	if err != nil {
-		return fmt.Errorf("answer of operation %d: %w", op.id, err)
-	}
-	return storeAnswer(ctx, tx, op.id, status, data)
+	return settled, journal.Append(ctx, tx, "payment", is.id, change, map[string]any{"orderId": is.orderID, "amount": s.currency.Amount(op.amount),
+		"currency": is.currency, "failureCode": settled.failCode, "reason": op.reason}, now)
 }
 
 // accountSales is what customers paid for; each provider has an account of what it owes us beside it.

@@ -133,29 +133,28 @@ func (b *sandbox) once(ctx context.Context, kind Kind, request Request, do func(
 			return nil
 		case err != nil && !errors.Is(err, sqldb.ErrNotFound):
 			return err
-		case err != nil:
-			first = true
-			_, err = tx.Exec(ctx, `INSERT INTO sandbox_operations (operation_key, kind, outcome, failure_code, reference, amount, created_at)
-				VALUES (?, ?, '`+sandboxError+`', '', '', ?, ?)`, request.Key, kind, request.Amount, sqldb.Instant(b.now()))
-			if err != nil {
+		}
+		first = err != nil
+		failing = first && request.Token == tokenErrorThenOK
+		outcome = sandboxError
+		if !failing {
+			outcome = sandboxOK
+			result.Reference, err = do(tx)
+			var refused bool
+			if refusal, refused = errors.AsType[*Refusal](err); refused {
+				outcome, code = sandboxRefused, refusal.Code
+			} else if err != nil {
 				return err
 			}
 		}
-		if first && request.Token == tokenErrorThenOK {
-			failing = true
-			return nil
+		if first {
+			_, err = tx.Exec(ctx, `INSERT INTO sandbox_operations (operation_key, kind, outcome, failure_code, reference, amount, created_at)
+				VALUES (?, ?, ?, ?, ?, ?, ?)`, request.Key, kind, outcome, code, result.Reference, request.Amount, sqldb.Instant(b.now()))
+		} else {
+			_, err = tx.Exec(ctx, `UPDATE sandbox_operations SET outcome = ?, failure_code = ?, reference = ? WHERE operation_key = ?`,
+				outcome, code, result.Reference, request.Key)
 		}
-		outcome = sandboxOK
-		result.Reference, err = do(tx)
-		var refused bool
-		if refusal, refused = errors.AsType[*Refusal](err); refused {
-			outcome, code = sandboxRefused, refusal.Code
-		} else if err != nil {
-			return err
-		}
-		_, err = tx.Exec(ctx, `UPDATE sandbox_operations SET outcome = ?, failure_code = ?, reference = ? WHERE operation_key = ?`,
-			outcome, code, result.Reference, request.Key)
-		if err != nil || refusal != nil {
+		if err != nil || failing || refusal != nil {
 			return err
 		}
 		eventID, err = b.emit(ctx, tx, kind, request, result)

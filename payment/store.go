@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"tienda/api"
@@ -84,24 +85,21 @@ func insertRecord(ctx context.Context, tx *sqldb.Tx, p record, now time.Time) (a
 }
 
 // lockRecord reads a payment that nobody else changes until the transaction ends.
-func lockRecord(ctx context.Context, tx *sqldb.Tx, id api.ID, now time.Time) (record, error) {
-	n, err := tx.Exec(ctx, `UPDATE payments SET updated_at = ? WHERE payment_id = ?`, sqldb.Instant(now), int64(id))
-	if err != nil {
-		return record{}, fmt.Errorf("lock payment %d: %w", id, err)
+func lockRecord(ctx context.Context, tx *sqldb.Tx, id api.ID) (record, error) {
+	p, err := scanRecord(tx.LockRow(ctx, `SELECT `+recordColumns+` FROM payments WHERE payment_id = ?`, int64(id)).Scan)
+	if errors.Is(err, sqldb.ErrNotFound) {
+		return p, notFound(id)
 	}
-	if n == 0 {
-		return record{}, notFound(id)
-	}
-	return recordByID(ctx, tx, id)
+	return p, err
 }
 
 // saveMoney writes what an operation changed of a payment, if nothing else changed it since it was read.
-func saveMoney(ctx context.Context, tx *sqldb.Tx, was, is record) error {
+func saveMoney(ctx context.Context, tx *sqldb.Tx, was, is record, now time.Time) error {
 	n, err := tx.Exec(ctx, `UPDATE payments SET state = ?, is_payed = ?, payment_status = ?, capture_reserved = ?, captured_amount = ?,
-		refund_reserved = ?, refunded_amount = ?, provider_reference = ?, failure_code = ?
+		refund_reserved = ?, refunded_amount = ?, provider_reference = ?, failure_code = ?, updated_at = ?
 		WHERE payment_id = ? AND state = ? AND capture_reserved = ? AND captured_amount = ? AND refund_reserved = ? AND refunded_amount = ?`,
 		is.state, is.paid, is.status, is.captureReserved, is.captured, is.refundReserved, is.refunded, is.providerReference, is.failCode,
-		int64(was.id), was.state, was.captureReserved, was.captured, was.refundReserved, was.refunded)
+		sqldb.Instant(now), int64(was.id), was.state, was.captureReserved, was.captured, was.refundReserved, was.refunded)
 	if err == nil && n != 1 {
 		err = errors.New("it changed under the lock")
 	}
@@ -149,6 +147,8 @@ type operation struct {
 	attempts     int
 	busyTo, next time.Time
 	begun        time.Time
+
+	payment record // as it was when the operation began; empty when the operation was read
 }
 
 // States of an operation.
@@ -217,16 +217,11 @@ func releaseOperation(ctx context.Context, tx *sqldb.Tx, op operation, retry, no
 	return err
 }
 
-// endOperation records the outcome and reports whether this was the first to do so.
-func endOperation(ctx context.Context, tx *sqldb.Tx, id api.ID, state, failCode string, now time.Time) (bool, error) {
-	n, err := tx.Exec(ctx, `UPDATE payment_operations SET state = ?, failure_code = ?, token = '', updated_at = ?
-		WHERE operation_id = ? AND state = '`+operationPending+`'`, state, failCode, sqldb.Instant(now), int64(id))
+// endOperation records the outcome with its answer and reports whether this was the first to do so.
+func endOperation(ctx context.Context, tx *sqldb.Tx, op operation, now time.Time) (bool, error) {
+	n, err := tx.Exec(ctx, `UPDATE payment_operations SET state = ?, failure_code = ?, token = '', status = ?, answer = ?, updated_at = ?
+		WHERE operation_id = ? AND state = '`+operationPending+`'`, op.state, op.failCode, op.status, op.answer, sqldb.Instant(now), int64(op.id))
 	return n == 1, err
-}
-
-func storeAnswer(ctx context.Context, tx *sqldb.Tx, id api.ID, status int, answer []byte) error {
-	_, err := tx.Exec(ctx, `UPDATE payment_operations SET status = ?, answer = ? WHERE operation_id = ?`, status, string(answer), int64(id))
-	return err
 }
 
 // dueOperations are operations without an outcome that nobody is working on.
@@ -243,12 +238,14 @@ type posting struct {
 
 // post writes one entry. Its number is that of the operation, so that no operation is entered twice.
 func post(ctx context.Context, tx *sqldb.Tx, op operation, p record, now time.Time, postings ...posting) error {
+	var args []any
 	for _, side := range postings {
-		_, err := tx.Exec(ctx, `INSERT INTO ledger_postings (entry_id, account, amount, currency, order_id, payment_id, posted_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?)`, int64(op.id), side.account, side.amount, p.currency, int64(p.orderID), int64(p.id), sqldb.Instant(now))
-		if err != nil {
-			return fmt.Errorf("post operation %d to %s: %w", op.id, side.account, err)
-		}
+		args = append(args, int64(op.id), side.account, side.amount, p.currency, int64(p.orderID), int64(p.id), sqldb.Instant(now))
+	}
+	rows := strings.TrimSuffix(strings.Repeat("(?, ?, ?, ?, ?, ?, ?), ", len(postings)), ", ")
+	_, err := tx.Exec(ctx, `INSERT INTO ledger_postings (entry_id, account, amount, currency, order_id, payment_id, posted_at) VALUES `+rows, args...)
+	if err != nil {
+		return fmt.Errorf("post operation %d: %w", op.id, err)
 	}
 	return nil
 }

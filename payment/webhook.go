@@ -95,7 +95,8 @@ func (s *Service) applyEvent(ctx context.Context, tx *sqldb.Tx, event waitingEve
 	if op.id == 0 {
 		return nil
 	}
-	return s.settle(ctx, tx, op, event.Reference, event.Refusal, now)
+	_, err = s.settle(ctx, tx, op, event.Reference, event.Refusal, now)
+	return err
 }
 
 // weigh says what is to become of an event, and finds the operation that it settles. A movement that

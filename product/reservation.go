@@ -223,17 +223,10 @@ func (s *Service) insertReservation(ctx context.Context, tx *sqldb.Tx, reservati
 // the transaction ends.
 func lockReservation(ctx context.Context, tx *sqldb.Tx, order api.ID) (api.Reservation, error) {
 	reservation := api.Reservation{OrderID: order}
-	n, err := tx.Exec(ctx, `UPDATE reservations SET updated_at = updated_at WHERE order_id = ?`, order)
+	var expiresAt sqldb.Instant
+	err := tx.LockRow(ctx, `SELECT state, expires_at FROM reservations WHERE order_id = ?`, order).Scan(&reservation.State, &expiresAt)
 	if err != nil {
 		return reservation, fmt.Errorf("lock the reservation of order %d: %w", order, err)
-	}
-	if n == 0 {
-		return reservation, sqldb.ErrNotFound
-	}
-	var expiresAt sqldb.Instant
-	err = tx.QueryRow(ctx, `SELECT state, expires_at FROM reservations WHERE order_id = ?`, order).Scan(&reservation.State, &expiresAt)
-	if err != nil {
-		return reservation, fmt.Errorf("read the reservation of order %d: %w", order, err)
 	}
 	reservation.ExpiresAt = time.Time(expiresAt)
 	reservation.Items, err = sqldb.All(ctx, tx, func(scan func(...any) error) (item api.ItemQuantity, err error) {

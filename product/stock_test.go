@@ -151,8 +151,12 @@ func TestStockConstraints(t *testing.T) {
 	sqldbtest.Each(t, migrations, func(t *testing.T, db *sqldb.DB) {
 		s := open(t, db)
 		s.addProduct("one", 5)
+		s.call(service, "POST", "/api/reservations", `{"orderId":3,"items":[{"productId":1,"quantity":4}]}`).want(201)
+		s.call(service, "POST", "/api/reservations/3/commit", "").want(200)
 		for _, update := range []string{
 			`UPDATE products SET on_hand = -1`, `UPDATE products SET reserved = -1`, `UPDATE products SET reserved = on_hand + 1`, `UPDATE products SET price = -1`,
+			`INSERT INTO stock_movements (product_id, quantity, reason, note, order_id, balance, actor, created_at)
+				SELECT product_id, quantity, reason, note, order_id, balance, actor, created_at FROM stock_movements WHERE order_id = 3`, // sold twice
 		} {
 			err := db.Tx(t.Context(), func(tx *sqldb.Tx) error {
 				_, err := tx.Exec(t.Context(), update)

@@ -65,50 +65,56 @@ func (s *Service) createShipment(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		status = http.StatusCreated
-		if err := s.insertShipment(ctx, tx, in, s.now()); err != nil {
-			return err
-		}
-		shipment, err = shipmentOfOrder(ctx, tx, in.OrderID)
+		shipment, err = s.insertShipment(ctx, tx, in, s.now())
 		return err
 	})
+	if err == nil && status == http.StatusOK {
+		err = withDetails(ctx, s.db, []*api.Shipment{&shipment})
+	}
 	if err != nil {
 		return fmt.Errorf("shipment of order %d: %w", in.OrderID, err)
-	}
-	if err := withDetails(ctx, s.db, []*api.Shipment{&shipment}); err != nil {
-		return err
 	}
 	w.Header().Set("Location", "/shipping-service/api/shipments/"+shipment.ShipmentID.String())
 	return web.JSON(w, status, shipment)
 }
 
 // insertShipment writes a shipment with its items; ErrConflict when the order has one.
-func (s *Service) insertShipment(ctx context.Context, tx *sqldb.Tx, in api.NewShipment, now time.Time) error {
+func (s *Service) insertShipment(ctx context.Context, tx *sqldb.Tx, in api.NewShipment, now time.Time) (api.Shipment, error) {
+	now = now.UTC().Truncate(time.Microsecond) // as it will be read
 	id, err := insertShipment(ctx, tx, in, now)
 	if err != nil {
-		return err
+		return api.Shipment{}, err
 	}
 	// In ascending order, as every transaction that locks several rows does.
 	slices.SortFunc(in.Items, func(a, b api.ItemQuantity) int { return cmp.Compare(a.ProductID, b.ProductID) })
 	for _, line := range in.Items {
 		row := item{productID: line.ProductID, orderID: in.OrderID, userID: in.UserID, quantity: number(&line.Quantity), shipmentID: id}
-		adopted, err := adoptItem(ctx, tx, row, now)
-		if err == nil && !adopted {
-			err = insertItem(ctx, tx, row, now)
+		err := insertItem(ctx, tx, row, now)
+		if errors.Is(err, sqldb.ErrConflict) {
+			var adopted bool
+			if adopted, err = adoptItem(ctx, tx, row, now); err == nil && !adopted {
+				err = sqldb.ErrConflict // of a shipment that was made meanwhile
+			}
 		}
 		if err != nil {
-			return err
+			return api.Shipment{}, err
 		}
 	}
-	return recordStep(ctx, tx, api.Shipment{ShipmentID: id, OrderID: in.OrderID}, api.ShipmentEvent{State: api.ShipmentPending}, now)
+	shipment := api.Shipment{ShipmentID: id, OrderID: in.OrderID, State: api.ShipmentPending, Service: in.Service,
+		ShippingAddress: in.ShippingAddress, Items: in.Items, CreatedAt: now, UpdatedAt: now}
+	event, err := recordStep(ctx, tx, shipment, api.ShipmentEvent{State: api.ShipmentPending}, now)
+	shipment.Events = []api.ShipmentEvent{event}
+	return shipment, err
 }
 
-// recordStep writes a step into the history of the shipment and into the events of the service.
-func recordStep(ctx context.Context, tx *sqldb.Tx, shipment api.Shipment, event api.ShipmentEvent, now time.Time) error {
+// recordStep writes a step into the history of the shipment and into the events of the service, and
+// returns it as it stands in the history.
+func recordStep(ctx context.Context, tx *sqldb.Tx, shipment api.Shipment, event api.ShipmentEvent, now time.Time) (api.ShipmentEvent, error) {
 	event.At, event.Actor = now, auth.CallerOf(ctx).String()
 	if err := insertEvent(ctx, tx, shipment.ShipmentID, event); err != nil {
-		return err
+		return event, err
 	}
-	return journal.Append(ctx, tx, "shipment", shipment.ShipmentID, event.State, map[string]any{"orderId": shipment.OrderID,
+	return event, journal.Append(ctx, tx, "shipment", shipment.ShipmentID, event.State, map[string]any{"orderId": shipment.OrderID,
 		"from": event.From, "trackingNumber": event.TrackingNumber, "carrier": event.Carrier}, now)
 }
 
@@ -201,7 +207,7 @@ func (s *Service) moveShipment(w http.ResponseWriter, r *http.Request) error {
 
 // step moves a shipment to the state of an event: a 409 when there is no such step.
 func (s *Service) step(ctx context.Context, tx *sqldb.Tx, id api.ID, event api.ShipmentEvent, now time.Time) (api.Shipment, error) {
-	shipment, err := lockShipment(ctx, tx, id, now)
+	shipment, err := lockShipment(ctx, tx, id)
 	if err != nil {
 		return shipment, err
 	}
@@ -222,7 +228,7 @@ func (s *Service) step(ctx context.Context, tx *sqldb.Tx, id api.ID, event api.S
 	if err := saveStep(ctx, tx, shipment, event.From); err != nil {
 		return shipment, err
 	}
-	if err := recordStep(ctx, tx, shipment, event, now); err != nil {
+	if _, err := recordStep(ctx, tx, shipment, event, now); err != nil {
 		return shipment, err
 	}
 	if err := insertNotification(ctx, tx, shipment, now); err != nil {

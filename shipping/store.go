@@ -141,10 +141,12 @@ func visibleShipment(ctx context.Context, q sqldb.Querier, caller auth.Caller, i
 	shipment, err := scanShipment(q.QueryRow(ctx, `SELECT `+shipmentColumns+` FROM shipments WHERE `+where+` AND shipment_id = ?`,
 		append(args, int64(id))...).Scan)
 	if errors.Is(err, sqldb.ErrNotFound) {
-		return shipment, api.NotFound("Shipment with id: %d not found", id)
+		return shipment, noShipment(id)
 	}
 	return shipment, err
 }
+
+func noShipment(id api.ID) error { return api.NotFound("Shipment with id: %d not found", id) }
 
 // shipmentOfOrder is the shipment of an order; ErrNotFound when it has none.
 func shipmentOfOrder(ctx context.Context, q sqldb.Querier, order api.ID) (api.Shipment, error) {
@@ -164,11 +166,12 @@ func insertShipment(ctx context.Context, tx *sqldb.Tx, in api.NewShipment, now t
 }
 
 // lockShipment reads a shipment that nobody else changes until the transaction ends.
-func lockShipment(ctx context.Context, tx *sqldb.Tx, id api.ID, now time.Time) (api.Shipment, error) {
-	if _, err := tx.Exec(ctx, `UPDATE shipments SET updated_at = ? WHERE shipment_id = ?`, sqldb.Instant(now), int64(id)); err != nil {
-		return api.Shipment{}, fmt.Errorf("lock shipment %d: %w", id, err)
+func lockShipment(ctx context.Context, tx *sqldb.Tx, id api.ID) (api.Shipment, error) {
+	shipment, err := scanShipment(tx.LockRow(ctx, `SELECT `+shipmentColumns+` FROM shipments WHERE shipment_id = ?`, int64(id)).Scan)
+	if errors.Is(err, sqldb.ErrNotFound) {
+		return shipment, noShipment(id)
 	}
-	return visibleShipment(ctx, tx, auth.Caller{Open: true}, id)
+	return shipment, err
 }
 
 // saveStep writes a step, from the state that the shipment was read in.

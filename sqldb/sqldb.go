@@ -1,7 +1,7 @@
 // Package sqldb opens a component's own database, migrates it and runs transactions on it.
 //
 // MySQL (and MariaDB) and SQLite take the same statements: "?" placeholders, LIMIT ? OFFSET ?,
-// LastInsertId, no RETURNING, no FOR UPDATE, no engine functions. Migrations are written in MySQL's
+// LastInsertId, no RETURNING, no engine functions; [Tx.LockRow] locks. Migrations are written in MySQL's
 // dialect; for SQLite the differences listed at [sqliteDDL] are rewritten while goose reads the files.
 //
 // What both engines promise through this package: a transaction is durable when [DB.Tx] returns nil,
@@ -24,7 +24,7 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
-	_ "modernc.org/sqlite" // registers the driver "sqlite"
+	"modernc.org/sqlite"
 )
 
 // Config says where a database is.
@@ -99,9 +99,13 @@ func connect(ctx context.Context, config Config) (*DB, error) {
 		return nil, fmt.Errorf("data source %s: %w", redact(config.URL), err)
 	}
 	db.engine = engineMySQL
-	db.write = sql.OpenDB(readCommitted{connector})
+	if connector = (readCommitted{connector}); !config.Bulk {
+		connector = preparing{connector}
+	}
+	db.write = sql.OpenDB(connector)
 	db.write.SetMaxOpenConns(16)
-	db.write.SetMaxIdleConns(8)
+	db.write.SetMaxIdleConns(16) // closing one that is soon opened again costs more than all of its statements
+	db.write.SetConnMaxIdleTime(time.Minute)
 	db.write.SetConnMaxLifetime(5 * time.Minute)
 	db.read = db.write
 	if err := db.write.PingContext(ctx); err != nil {
@@ -123,17 +127,20 @@ func (db *DB) openSQLite(ctx context.Context, path string) error {
 	// A small page cache keeps eleven components in one process modest; the operating system caches the rest.
 	pragmas := "_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)" +
 		"&_pragma=foreign_keys(1)&_pragma=cache_size(-1024)&_pragma=temp_store(MEMORY)"
-	var err error
-	if db.write, err = sql.Open("sqlite", "file:"+url.PathEscape(path)+"?_txlock=immediate&"+pragmas); err != nil {
+	writer, err := sqlite.NewConnector("file:" + url.PathEscape(path) + "?_txlock=immediate&" + pragmas)
+	if err != nil {
 		return fmt.Errorf("open database %s: %w", path, err)
 	}
+	reader, err := sqlite.NewConnector("file:" + url.PathEscape(path) + "?" + pragmas + "&_pragma=query_only(1)")
+	if err != nil {
+		return fmt.Errorf("open database %s: %w", path, err)
+	}
+	db.write = sql.OpenDB(preparing{writer})
 	db.write.SetMaxOpenConns(1)
 	if err := db.write.PingContext(ctx); err != nil {
 		return errors.Join(fmt.Errorf("open database %s: %w", path, err), db.write.Close())
 	}
-	if db.read, err = sql.Open("sqlite", "file:"+url.PathEscape(path)+"?"+pragmas+"&_pragma=query_only(1)"); err != nil {
-		return errors.Join(fmt.Errorf("open database %s: %w", path, err), db.write.Close())
-	}
+	db.read = sql.OpenDB(preparing{reader})
 	db.read.SetMaxOpenConns(4)
 	db.read.SetMaxIdleConns(2)
 	return nil
@@ -176,7 +183,7 @@ func mysqlConfig(ctx context.Context, config Config) (*mysql.Config, error) {
 	}
 	c.Timeout = 5 * time.Second
 	c.Collation = "utf8mb4_bin"
-	c.InterpolateParams = true // one round trip for a statement instead of two
+	c.InterpolateParams = true // one round trip for a statement that is not worth preparing
 	c.ClientFoundRows = true   // an UPDATE counts matched rows, as SQLite does
 	c.Params = map[string]string{
 		"time_zone":                "'+00:00'",

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +25,16 @@ var (
 	ErrConflict  = errors.New("a row with this key exists")
 	ErrReference = errors.New("a row refers to this one, or the row referred to does not exist")
 )
+
+// unavailable is an error of a database that cannot be reached: nothing is wrong with what was asked, and
+// the same may succeed in a moment. Whether a write that was under way took effect is unknown.
+type unavailable struct{ error }
+
+// Unavailable tells such an error from all others, also to those who must not know this package.
+func (unavailable) Unavailable() bool { return true }
+
+// Unwrap gives what the driver said.
+func (u unavailable) Unwrap() error { return u.error }
 
 // Querier reads: a [DB] outside, a [Tx] inside a transaction.
 type Querier interface {
@@ -118,6 +129,16 @@ func (tx *Tx) QueryRow(ctx context.Context, query string, args ...any) Row {
 	return Row{tx.tx.QueryRowContext(ctx, query, args...)}
 }
 
+// LockRow reads one row by a unique key and keeps everybody else from changing it until the transaction
+// ends. Rows of several kinds are locked in an order that their package states, those of one kind in the
+// order of their ids.
+func (tx *Tx) LockRow(ctx context.Context, query string, args ...any) Row {
+	if tx.db.engine == engineMySQL {
+		query += " FOR UPDATE" // on SQLite a transaction is the only writer from its beginning
+	}
+	return tx.QueryRow(ctx, query, args...)
+}
+
 // Exec writes and returns how many rows matched.
 func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
 	defer tx.db.timed(query, args, time.Now())
@@ -202,12 +223,14 @@ func (db *DB) timed(query string, args []any, start time.Time) {
 
 // Numbers of MySQL's errors (MySQL 8.4 Error Message Reference, server errors).
 const (
-	mysqlDuplicateKey     = 1062
-	mysqlLockWaitTimeout  = 1205
-	mysqlDeadlock         = 1213
-	mysqlRowIsReferenced  = 1451
-	mysqlNoReferencedRow  = 1452
-	mariadbRecordHasMoved = 1020
+	mysqlTooManyConnections = 1040
+	mysqlShutdown           = 1053
+	mysqlDuplicateKey       = 1062
+	mysqlLockWaitTimeout    = 1205
+	mysqlDeadlock           = 1213
+	mysqlRowIsReferenced    = 1451
+	mysqlNoReferencedRow    = 1452
+	mariadbRecordHasMoved   = 1020
 )
 
 func mapError(err error) error {
@@ -217,8 +240,13 @@ func mapError(err error) error {
 	if errors.Is(err, sql.ErrNoRows) {
 		return ErrNotFound
 	}
+	if _, ok := errors.AsType[*net.OpError](err); ok || errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) {
+		return unavailable{err}
+	}
 	if e, ok := errors.AsType[*mysql.MySQLError](err); ok {
 		switch e.Number {
+		case mysqlTooManyConnections, mysqlShutdown:
+			return unavailable{err}
 		case mysqlDuplicateKey:
 			return fmt.Errorf("%w: %w", ErrConflict, err)
 		case mysqlRowIsReferenced, mysqlNoReferencedRow:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs a command with a private MariaDB: installed from the distribution when it is absent, in a folder
-# of its own, on a free port, gone afterwards. The command finds it in TIENDA_TEST_MYSQL_DSN.
+# of its own, on a free port, gone afterwards. The command finds it in TIENDA_TEST_MYSQL_DSN. Without a
+# command it is installed and that is all.
 set -euo pipefail
 
 if ! command -v mariadbd >/dev/null; then
@@ -10,6 +11,7 @@ if ! command -v mariadbd >/dev/null; then
   $sudo apt-get update -qq
   $sudo apt-get install -y -qq --no-install-recommends mariadb-server >/dev/null
 fi
+[ $# -gt 0 ] || exit 0
 
 dir=$(mktemp -d)
 pid=""

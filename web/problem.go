@@ -25,7 +25,7 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case p.Status >= 500 && p.Status != http.StatusServiceUnavailable:
 		a.Log.LogAttrs(r.Context(), slog.LevelError, "request failed", slog.String("route", r.Pattern), slog.Any("err", err))
 	case p.Status >= 500:
-		a.Log.LogAttrs(r.Context(), slog.LevelWarn, "neighbour unavailable", slog.String("route", r.Pattern), slog.Any("err", err))
+		a.Log.LogAttrs(r.Context(), slog.LevelWarn, "unavailable", slog.String("route", r.Pattern), slog.Any("err", err))
 	}
 	WriteProblem(w, r, p)
 }
@@ -39,6 +39,13 @@ func (a *API) recovered(w http.ResponseWriter, r *http.Request, p any) {
 	WriteProblem(w, r, api.Internal())
 }
 
+// databaseAway reports whether an error is of a database that cannot be reached. The package of databases
+// marks such errors; this one does not know it.
+func databaseAway(err error) bool {
+	var marked interface{ Unavailable() bool }
+	return errors.As(err, &marked) && marked.Unavailable()
+}
+
 // AsProblem is the problem that an error is shown as: itself, or a plain 500 that says nothing.
 func AsProblem(err error) *api.Problem {
 	if p, ok := errors.AsType[*api.Problem](err); ok {
@@ -46,6 +53,9 @@ func AsProblem(err error) *api.Problem {
 	}
 	if e, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return api.TooLarge(e.Limit)
+	}
+	if databaseAway(err) {
+		return api.Unavailable("the database")
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return api.Status(http.StatusServiceUnavailable, "the work took longer than the caller waits; try again")

@@ -242,6 +242,12 @@ func FuzzDecode(f *testing.F) {
 }
 
 // TestErrorsTellTheClientNothingInternal: details go to the log, under the trace id.
+// away is the error of a database that cannot be reached.
+type away struct{}
+
+func (away) Error() string     { return "secret address refuses" }
+func (away) Unavailable() bool { return true }
+
 func TestErrorsTellTheClientNothingInternal(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
@@ -254,11 +260,12 @@ func TestErrorsTellTheClientNothingInternal(t *testing.T) {
 		row("late", func(http.ResponseWriter, *http.Request) error {
 			return fmt.Errorf("select: %w", context.DeadlineExceeded)
 		}),
+		row("away", func(http.ResponseWriter, *http.Request) error { return fmt.Errorf("select: %w", away{}) }),
 		row("wrapped", func(http.ResponseWriter, *http.Request) error {
 			return fmt.Errorf("while reading: %w", api.NotFound("Box with id: %d not found", 7))
 		}),
 	)
-	for path, status := range map[string]int{"error": 500, "panic": 500, "late": 503, "wrapped": 404} {
+	for path, status := range map[string]int{"error": 500, "panic": 500, "late": 503, "away": 503, "wrapped": 404} {
 		w := do(handler, "GET", "/box-service/api/"+path, "", "")
 		if w.Code != status || strings.Contains(w.Body.String(), "secret") || strings.Contains(w.Body.String(), "goroutine") {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
@@ -267,6 +274,9 @@ func TestErrorsTellTheClientNothingInternal(t *testing.T) {
 		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || p.Status != status || p.HTTPStatus == "" || p.Timestamp.IsZero() || p.Msg == "" {
 			t.Errorf("%s: problem %+v, %v", path, p, err)
 		}
+	}
+	if retry := do(handler, "GET", "/box-service/api/away", "", "").Header().Get("Retry-After"); retry == "" {
+		t.Error("a database that is away: no Retry-After")
 	}
 	for _, detail := range []string{"secret detail one", "secret detail two"} {
 		if !strings.Contains(log.String(), detail) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -57,11 +56,8 @@ func (c *fillFlags) fill(ctx context.Context, users int, seed uint64, term termi
 		}
 	}()
 	for _, service := range load.FillServices() {
-		config := sqldb.Config{URL: "sqlite:" + filepath.Join(c.Data, service+".db"), Bulk: true}
-		if url != "" {
-			config = sqldb.Config{URL: schemaOf(url, service), Bulk: true,
-				Username: environ.get("SPRING_DATASOURCE_USERNAME"), Password: environ.get("SPRING_DATASOURCE_PASSWORD")}
-		}
+		config := databaseOf(service, c.Data, environ, true)
+		config.Bulk = true
 		db, err := sqldb.Open(ctx, config, schemas()[service]...)
 		if errors.Is(err, sqldb.ErrInUse) {
 			return fmt.Errorf("%s is running: stop the shop before it is filled, which takes ids and locks that it needs itself (%w)", service, err)

@@ -25,8 +25,28 @@ func main() {
 	err := Run(ctx, os.Args[1:], os.Environ(), terminal{os.Stdout, os.Stderr})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "tienda: "+sentence(err))
-		os.Exit(1)
+		os.Exit(statusOf(err))
 	}
+}
+
+// exit is an error that ends the process with a status of its own.
+type exit struct {
+	status int
+	error
+}
+
+// Unwrap returns what went wrong.
+func (e exit) Unwrap() error { return e.error }
+
+// statusUsage is for a command line that says nothing to the program.
+const statusUsage = 2
+
+// statusOf is what the process ends with after an error.
+func statusOf(err error) int {
+	if e, ok := errors.AsType[exit](err); ok {
+		return e.status
+	}
+	return 1
 }
 
 // commands are what the program does.
@@ -35,6 +55,7 @@ type commands struct {
 	Run     runCommand     `cmd:"" help:"Run one or some components."`
 	Migrate migrateCommand `cmd:"" help:"Bring the databases up to date and exit."`
 	Load    loadCommand    `cmd:"" help:"Drive customers through a shop, measure it, and prove what it did with their orders."`
+	Audit   auditCommand   `cmd:"" help:"Check the invariants of a shop over its databases, which may be in use."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 
@@ -66,7 +87,7 @@ func Run(ctx context.Context, args, environ []string, term terminal) (err error)
 	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
-		return fmt.Errorf("%w (tienda --help shows what there is)", err)
+		return exit{statusUsage, fmt.Errorf("%w (tienda --help shows what there is)", err)}
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	return parsed.Run(term, environment(environ))

@@ -24,7 +24,6 @@ func (c *migrateCommand) Run(ctx context.Context, term terminal, environ environ
 	if err != nil {
 		return err
 	}
-	url := environ.get("SPRING_DATASOURCE_URL")
 	for _, row := range rows {
 		migrations, ok := schemas()[row.Name]
 		if !ok {
@@ -33,14 +32,7 @@ func (c *migrateCommand) Run(ctx context.Context, term terminal, environ environ
 			}
 			continue
 		}
-		config := sqldb.Config{URL: "sqlite:" + filepath.Join(c.Data, row.Name+".db")}
-		if url != "" {
-			config = sqldb.Config{URL: url, Username: environ.get("SPRING_DATASOURCE_USERNAME"), Password: environ.get("SPRING_DATASOURCE_PASSWORD")}
-			if withDatabase(rows) > 1 {
-				config.URL = schemaOf(url, row.Name)
-			}
-		}
-		db, err := sqldb.Open(ctx, config, migrations...)
+		db, err := sqldb.Open(ctx, databaseOf(row.Name, c.Data, environ, withDatabase(rows) > 1), migrations...)
 		if err != nil {
 			return fmt.Errorf("%s: %w", row.Name, err)
 		}
@@ -50,4 +42,17 @@ func (c *migrateCommand) Run(ctx context.Context, term terminal, environ environ
 		fmt.Fprintf(term.out, "%-18s up to date\n", row.Name)
 	}
 	return nil
+}
+
+// databaseOf is where a component keeps its rows: in the data folder, or where SPRING_DATASOURCE_URL
+// says, in a schema of its own when the URL is for several.
+func databaseOf(service, data string, environ environment, several bool) sqldb.Config {
+	url := environ.get("SPRING_DATASOURCE_URL")
+	if url == "" {
+		return sqldb.Config{URL: "sqlite:" + filepath.Join(data, service+".db")}
+	}
+	if several {
+		url = schemaOf(url, service)
+	}
+	return sqldb.Config{URL: url, Username: environ.get("SPRING_DATASOURCE_USERNAME"), Password: environ.get("SPRING_DATASOURCE_PASSWORD")}
 }

@@ -23,13 +23,14 @@ import (
 
 // system is a whole tienda in this process: `tienda up` on ports of the kernel's choice.
 type system struct {
-	tb   testing.TB
-	data string
-	out  *lockedBuffer
-	up   *upCommand
-	stop context.CancelFunc
-	done chan error
-	keys atomic.Int64 // Idempotency-Keys given out
+	tb      testing.TB
+	data    string
+	environ environment
+	out     *lockedBuffer
+	up      *upCommand
+	stop    context.CancelFunc
+	done    chan error
+	keys    atomic.Int64 // Idempotency-Keys given out
 }
 
 // lockedBuffer is a terminal that several goroutines write.
@@ -94,7 +95,7 @@ func startWith(tb testing.TB, data string, environ environment, profiles ...stri
 func startPlace(tb testing.TB, where place, environ environment) *system {
 	tb.Helper()
 	where.Listen, where.ports = "127.0.0.1", freePorts(tb)
-	s := &system{tb: tb, data: where.Data, out: &lockedBuffer{}, done: make(chan error, 1)}
+	s := &system{tb: tb, data: where.Data, environ: environ, out: &lockedBuffer{}, done: make(chan error, 1)}
 	s.up = &upCommand{place: where, Demo: true}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"tienda/test/fleet"
+)
+
+const (
+	killEvery    = 3 * time.Second  // on average
+	mariaDBEvery = 20 * time.Second // at least
+	mariaDBShare = 2                // it is picked as often as two components
+	longestPause = 2 * time.Second  // before what was killed is started again
+)
+
+// chaos kills processes and breaks their calls.
+type chaos struct {
+	seed   uint64
+	random *rand.Rand
+
+	mu     sync.Mutex
+	shop   *fleet.Fleet
+	on     bool
+	starts map[string]uint64 // of each process, so that each start has random numbers of its own
+	err    error
+}
+
+func newChaos(seed uint64) *chaos {
+	return &chaos{seed: seed, random: rand.New(rand.NewPCG(seed, 1)), starts: map[string]uint64{}}
+}
+
+// start begins; the function it returns ends everything and waits for that.
+func (c *chaos) start(ctx context.Context, shop *fleet.Fleet) (stop func() error) {
+	ctx, cancel := context.WithCancel(ctx)
+	c.mu.Lock()
+	c.shop, c.on = shop, true
+	for _, p := range shop.Components {
+		c.arm(p)
+	}
+	c.mu.Unlock()
+	var killing sync.WaitGroup
+	killing.Go(func() { c.kill(ctx, shop) })
+	return func() error {
+		cancel()
+		killing.Wait()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.on = false
+		for _, p := range shop.Components {
+			c.err = errors.Join(c.err, shop.SetFaults(p, ""))
+		}
+		return c.err
+	}
+}
+
+// kill kills something random every three seconds on average.
+func (c *chaos) kill(ctx context.Context, shop *fleet.Fleet) {
+	var mariaDB time.Time // when it was killed last
+	for {
+		pause := time.Duration(c.random.ExpFloat64() * float64(killEvery))
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		for killed := false; !killed && ctx.Err() == nil; {
+			victim := shop.MariaDB
+			if i := c.random.IntN(len(shop.Components) + mariaDBShare); i < len(shop.Components) {
+				victim = shop.Components[i]
+			} else if time.Since(mariaDB) < mariaDBEvery {
+				continue
+			}
+			killed = victim.Kill(100*time.Millisecond + time.Duration(c.random.Int64N(int64(longestPause))))
+			if killed && victim == shop.MariaDB {
+				mariaDB = time.Now()
+			}
+		}
+	}
+}
+
+// ended gives a process that is about to start again random numbers of its own.
+func (c *chaos) ended(p *fleet.Process, _ fleet.Exit) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.on {
+		c.arm(p)
+	}
+}
+
+// arm writes the faults of the next life of a process. The caller holds c.mu.
+func (c *chaos) arm(p *fleet.Process) {
+	if p == c.shop.MariaDB {
+		return
+	}
+	c.starts[p.Name]++
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%d %s %d", c.seed, p.Name, c.starts[p.Name])
+	c.err = errors.Join(c.err, c.shop.SetFaults(p, faultsOf(p.Component, h.Sum64())))
+}
+
+// faultsOf are the faults of a component: the calls it makes, and rarely its own death at a named point.
+func faultsOf(component string, seed uint64) string {
+	calls := []struct {
+		rule        string
+		probability float64
+	}{
+		{"answer: late, delay: 700ms", 0.004},
+		{"answer: late, delay: 6s", 0.0005}, // longer than a step of a saga waits
+		{"answer: twice, use: first", 0.004},
+		{"answer: twice, use: second", 0.004},
+		{"answer: never", 0.001},
+		{"answer: error, status: 500", 0.002},
+		{"answer: error, status: 503", 0.002},
+		{"answer: cut", 0.004},
+	}
+	var text strings.Builder
+	fmt.Fprintf(&text, "seed: %d\ncrashes:\n  - {at: '*', probability: 0.00002}\ncalls:\n", seed)
+	for _, c := range calls {
+		if component == "api-gateway" {
+			c.probability /= 4 // whoever waits there is a customer, for up to 35 seconds
+		}
+		fmt.Fprintf(&text, "  - {%s, probability: %g}\n", c.rule, c.probability)
+	}
+	return text.String()
+}
+
+// exits are the ends of all processes.
+func exits(shop *fleet.Fleet) []fleet.Exit {
+	all := shop.MariaDB.Exits()
+	for _, p := range shop.Components {
+		all = append(all, p.Exits()...)
+	}
+	return all
+}
