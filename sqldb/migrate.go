@@ -56,7 +56,11 @@ func (db *DB) migrate(ctx context.Context, set Migrations) error {
 	if err != nil {
 		return fmt.Errorf("migrate %s: %w", set.Name, err)
 	}
-	provider, err := goose.NewProvider("", db.write, files, goose.WithStore(store))
+	connections := db.write
+	if db.engine == engineMySQL {
+		connections = db.read // those of transactions never commit by themselves
+	}
+	provider, err := goose.NewProvider("", connections, files, goose.WithStore(store))
 	if err != nil {
 		return fmt.Errorf("migrate %s: %w", set.Name, err)
 	}
@@ -80,7 +84,7 @@ func (db *DB) lockSchema(ctx context.Context, name string) (unlock func(), err e
 	if db.engine == engineSQLite {
 		return func() {}, nil
 	}
-	conn, err := db.write.Conn(ctx)
+	conn, err := db.read.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}

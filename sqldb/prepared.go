@@ -18,7 +18,11 @@ const mysqlTooManyPrepared = 1461
 
 // preparing is a connector whose connections prepare a statement once and run it again by its handle:
 // parsing is a large part of what a short statement costs, on both engines.
-type preparing struct{ driver.Connector }
+type preparing struct {
+	driver.Connector
+	// begun tells that the connection has autocommit off: transactions need no statement to begin.
+	begun bool
+}
 
 // Connect implements driver.Connector.
 func (c preparing) Connect(ctx context.Context) (driver.Conn, error) {
@@ -26,13 +30,14 @@ func (c preparing) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &preparedConn{Conn: conn, statements: map[string]*prepared{}}, nil
+	return &preparedConn{Conn: conn, begun: c.begun, statements: map[string]*prepared{}}, nil
 }
 
 // preparedConn is a connection that keeps its statements. database/sql uses it from one goroutine at a
 // time, and this package closes the rows of a query before its next statement.
 type preparedConn struct {
 	driver.Conn
+	begun      bool
 	statements map[string]*prepared
 	uses       int64 // counts, to tell which statement was used last
 	refused    bool  // the server prepares no more
@@ -115,7 +120,25 @@ func (c *preparedConn) PrepareContext(ctx context.Context, query string) (driver
 
 // BeginTx implements driver.ConnBeginTx.
 func (c *preparedConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	if c.begun {
+		return begunTx{c.Conn.(driver.ExecerContext)}, nil
+	}
 	return c.Conn.(driver.ConnBeginTx).BeginTx(ctx, opts)
+}
+
+// begunTx is a transaction that began with its first statement.
+type begunTx struct{ driver.ExecerContext }
+
+// Commit implements driver.Tx.
+func (t begunTx) Commit() error {
+	_, err := t.ExecContext(context.Background(), "COMMIT", nil)
+	return err
+}
+
+// Rollback implements driver.Tx.
+func (t begunTx) Rollback() error {
+	_, err := t.ExecContext(context.Background(), "ROLLBACK", nil)
+	return err
 }
 
 // Ping implements driver.Pinger.

@@ -45,8 +45,9 @@ type Config struct {
 
 // DB is one component's database. It is safe for concurrent use.
 //
-// On SQLite reads and writes go to separate connections: one writer, so that transactions queue in
-// Go instead of failing with SQLITE_BUSY, and a few readers that never wait for it (WAL).
+// Reads and transactions go to separate connections. On SQLite that is one writer, so that transactions
+// queue in Go instead of failing with SQLITE_BUSY, and a few readers that never wait for it (WAL). On MySQL
+// those of transactions have autocommit off, so that a transaction begins with its first statement.
 type DB struct {
 	read, write *sql.DB
 	engine      engine
@@ -98,18 +99,21 @@ func connect(ctx context.Context, config Config) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data source %s: %w", redact(config.URL), err)
 	}
-	db.engine = engineMySQL
-	if connector = (readCommitted{connector}); !config.Bulk {
-		connector = preparing{connector}
+	dsn.Params["autocommit"] = "0"
+	inTransaction, err := mysql.NewConnector(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("data source %s: %w", redact(config.URL), err)
 	}
-	db.write = sql.OpenDB(connector)
-	db.write.SetMaxOpenConns(16)
-	db.write.SetMaxIdleConns(16) // closing one that is soon opened again costs more than all of its statements
-	db.write.SetConnMaxIdleTime(time.Minute)
-	db.write.SetConnMaxLifetime(5 * time.Minute)
-	db.read = db.write
-	if err := db.write.PingContext(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("connect to %s as %q: %w", redact(config.URL), dsn.User, err), db.write.Close())
+	db.engine = engineMySQL
+	if config.Bulk {
+		db.read = pool(readCommitted{connector}, 16)
+		db.write = db.read
+	} else {
+		db.read = pool(preparing{readCommitted{connector}, false}, 8)
+		db.write = pool(preparing{readCommitted{inTransaction}, true}, 12)
+	}
+	if err := db.read.PingContext(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("connect to %s as %q: %w", redact(config.URL), dsn.User, err), db.Close())
 	}
 	if config.Bulk {
 		if err := db.alone(ctx); err != nil {
@@ -117,6 +121,17 @@ func connect(ctx context.Context, config Config) (*DB, error) {
 		}
 	}
 	return db, nil
+}
+
+// pool is up to most connections to a server. Those that were opened under load stay for a while: to open
+// one costs more than all the statements of a transaction.
+func pool(connector driver.Connector, most int) *sql.DB {
+	db := sql.OpenDB(connector)
+	db.SetMaxOpenConns(most)
+	db.SetMaxIdleConns(most)
+	db.SetConnMaxIdleTime(time.Minute)
+	db.SetConnMaxLifetime(5 * time.Minute)
+	return db
 }
 
 func (db *DB) openSQLite(ctx context.Context, path string) error {
@@ -135,12 +150,12 @@ func (db *DB) openSQLite(ctx context.Context, path string) error {
 	if err != nil {
 		return fmt.Errorf("open database %s: %w", path, err)
 	}
-	db.write = sql.OpenDB(preparing{writer})
+	db.write = sql.OpenDB(preparing{writer, false})
 	db.write.SetMaxOpenConns(1)
 	if err := db.write.PingContext(ctx); err != nil {
 		return errors.Join(fmt.Errorf("open database %s: %w", path, err), db.write.Close())
 	}
-	db.read = sql.OpenDB(preparing{reader})
+	db.read = sql.OpenDB(preparing{reader, false})
 	db.read.SetMaxOpenConns(4)
 	db.read.SetMaxIdleConns(2)
 	return nil
