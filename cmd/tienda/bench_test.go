@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -57,7 +59,8 @@ func BenchmarkShop(b *testing.B) {
 			}
 			b.Run("checkout", func(b *testing.B) { s.benchmarkCheckout(b, token) })
 			if engine == "mysql" {
-				b.Run("checkout-floor", s.benchmarkFloor)
+				b.Run("floor-transactions", func(b *testing.B) { s.benchmarkFloor(b, transactionOfOneRow) })
+				b.Run("floor-autocommit", func(b *testing.B) { s.benchmarkFloor(b, autocommitOfOneRow) })
 			}
 		})
 	}
@@ -114,9 +117,29 @@ func (s *system) transactions() (n int64) {
 	return n
 }
 
-// benchmarkFloor is what the disk allows: as many durable transactions as a checkout takes, one after the
-// other, each of one row and nothing else, by as many clients at once.
-func (s *system) benchmarkFloor(b *testing.B) {
+const insertOneRow = `INSERT INTO floor.bare (n) VALUES (?)`
+
+// transactionOfOneRow is the least that an application does: begin, one row, commit.
+func transactionOfOneRow(ctx context.Context, db *sql.DB, n int64) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, insertOneRow, n); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	return tx.Commit()
+}
+
+// autocommitOfOneRow is the least that the server can be asked for: one statement is one transaction.
+func autocommitOfOneRow(ctx context.Context, db *sql.DB, n int64) error {
+	_, err := db.ExecContext(ctx, insertOneRow, n)
+	return err
+}
+
+// benchmarkFloor is what the database allows: as many durable transactions as a checkout takes, one after
+// the other, each of one row and nothing else, by as many clients at once.
+func (s *system) benchmarkFloor(b *testing.B, write func(ctx context.Context, db *sql.DB, n int64) error) {
 	dsn, err := mysql.ParseDSN(os.Getenv(sqldbtest.DSNVariable))
 	if err != nil {
 		b.Fatal(err)
@@ -143,7 +166,8 @@ func (s *system) benchmarkFloor(b *testing.B) {
 	defer exec(`DROP DATABASE floor`)
 	s.measure(b, func(i int64) bool {
 		for range commitsOfCheckout {
-			if !exec(`INSERT INTO floor.bare (n) VALUES (?)`, i) {
+			if err := write(b.Context(), db, i); err != nil {
+				b.Error(err)
 				return false
 			}
 		}
