@@ -2,6 +2,7 @@ package order
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -38,21 +39,30 @@ func (s *Service) cancel(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, p := r.Context(), s.readPreference(r)
 	var stored *journal.Stored
+	var refused *api.Problem
 	going := false
 	err = s.db.Tx(ctx, func(tx *sqldb.Tx) error {
 		now := s.now()
 		var err error
+		refused = nil
 		if stored, err = request.Claim(ctx, tx, id, now.Add(p.wait+busyMargin), now); err != nil || stored != nil {
 			return err
 		}
 		going, err = s.askToCancel(ctx, tx, id, in.Reason, now)
+		if p, ok := errors.AsType[*api.Problem](err); ok && p.Status == http.StatusConflict {
+			refused = p // for good: an order that has gone too far does not come back
+			return request.Store(ctx, tx, journal.Answer{Status: p.Status, Body: p})
+		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
+	if refused != nil {
+		return refused
+	}
 	if stored != nil {
-		return s.replay(w, r, *stored, s.cancelAnswer)
+		return s.replay(w, r, request, *stored, s.cancelAnswer)
 	}
 	if !going {
 		p.wait = 0

@@ -185,7 +185,12 @@ func TestShipment(t *testing.T) {
 		if o.Shipment.TrackingNumber != "T1" || o.Shipment.State != api.ShipmentDelivered {
 			t.Errorf("shipment = %+v", o.Shipment)
 		}
-		f.want(t, http.StatusConflict, "user:5", "POST", cancelPath(o.OrderID), `{"reason":"x"}`, "Idempotency-Key", "c")
+		for _, replayed := range []string{"", "true"} {
+			got := f.want(t, http.StatusConflict, "user:5", "POST", cancelPath(o.OrderID), `{"reason":"x"}`, "Idempotency-Key", "c")
+			if got.header.Get("Idempotency-Replayed") != replayed {
+				t.Errorf("cancel of an order that was delivered = %v %s, want Idempotency-Replayed %q", got.header, got.body, replayed)
+			}
+		}
 	})
 }
 
@@ -226,6 +231,33 @@ func TestShipmentEndsBadly(t *testing.T) {
 	})
 }
 
+// A parcel that is on its way before the answer that it exists has arrived: its news still counts.
+func TestShipmentMovesBeforeItsAnswer(t *testing.T) {
+	each(t, func(t *testing.T, db *sqldb.DB) {
+		for i, test := range []struct{ state, status string }{
+			{api.ShipmentInTransit, api.OrderShipped}, {api.ShipmentDelivered, api.OrderDelivered},
+			{api.ShipmentReturned, api.OrderRefunded}, {api.ShipmentCancelled, api.OrderCancelled},
+		} {
+			w := newWorld()
+			f := start(t, db, w)
+			w.around(nil, first(1, "CreateShipment", func(ctx context.Context) error {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				for _, p := range w.shipments {
+					p.State = test.state
+				}
+				return noAnswer(ctx)
+			}))
+			o := f.buy(t, "user:5", fmt.Sprint("a", i))
+			if got := f.news(t, w, o, test.state); got.status != http.StatusOK {
+				t.Errorf("news of %s = %d %s", test.state, got.status, got.body)
+			}
+			checkHistory(t, f.orderIn(t, o.OrderID, test.status))
+			f.stop()
+		}
+	})
+}
+
 // A parcel that left while the order was being cancelled leaves the order standing.
 func TestCancelTooLate(t *testing.T) {
 	each(t, func(t *testing.T, db *sqldb.DB) {
@@ -248,6 +280,31 @@ func TestCancelTooLate(t *testing.T) {
 		// The loss that comes after is not forgotten.
 		f.news(t, w, o, api.ShipmentLost)
 		f.orderIn(t, o.OrderID, api.OrderRefunded)
+	})
+}
+
+// A parcel of which the order did not know when it was cancelled, and that has left by then, is the order's
+// all the same: its news counts.
+func TestCancelOfAnUnknownParcelTooLate(t *testing.T) {
+	each(t, func(t *testing.T, db *sqldb.DB) {
+		w := newWorld()
+		f := start(t, db, w)
+		w.around(nil, first(1, "CreateShipment", func(ctx context.Context) error {
+			w.mu.Lock()
+			for _, p := range w.shipments {
+				p.State = api.ShipmentInTransit
+			}
+			w.mu.Unlock()
+			f.want(t, http.StatusAccepted, "user:5", "POST", cancelPath(1), `{"reason":"x"}`, "Idempotency-Key", "c", "Prefer", "respond-async")
+			return noAnswer(ctx)
+		}))
+		o := f.buy(t, "user:5", "a")
+		if o.Shipment == nil {
+			t.Fatalf("order = %+v, want it to know its shipment", o)
+		}
+		f.news(t, w, o, api.ShipmentInTransit)
+		f.orderIn(t, o.OrderID, api.OrderShipped)
+		f.want(t, http.StatusConflict, "user:5", "POST", cancelPath(1), `{"reason":"x"}`, "Idempotency-Key", "c")
 	})
 }
 

@@ -57,7 +57,7 @@ func (s *Service) checkout(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if stored != nil {
-		return s.replayCheckout(w, r, *stored)
+		return s.replay(w, r, request, *stored, s.checkoutAnswer)
 	}
 	c, err := cartByID(ctx, s.db, auth.CallerOf(ctx), id)
 	if err != nil {
@@ -76,7 +76,7 @@ func (s *Service) checkout(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if stored != nil {
-		return s.replayCheckout(w, r, *stored)
+		return s.replay(w, r, request, *stored, s.checkoutAnswer)
 	}
 	return s.respond(w, r, request, g.orderID, p, s.checkoutAnswer, func() {
 		if g.leaseOwner != "" {
@@ -374,23 +374,26 @@ func (s *Service) storeCheckout(ctx context.Context, tx *sqldb.Tx, g *saga) erro
 	return request.Store(ctx, tx, answer)
 }
 
-func (s *Service) replayCheckout(w http.ResponseWriter, r *http.Request, stored journal.Stored) error {
-	return s.replay(w, r, stored, s.checkoutAnswer)
-}
-
 // replay answers a key that was used before: with what is stored, or else, when the first request was
-// answered 202, with how things are now.
-func (s *Service) replay(w http.ResponseWriter, r *http.Request, stored journal.Stored, answer answerOf) error {
+// answered 202, with how things are now. What is final now is stored: things may change once more, the
+// answer to a key does not.
+func (s *Service) replay(w http.ResponseWriter, r *http.Request, request journal.Request, stored journal.Stored, answer answerOf) error {
 	if stored.Status != 0 || stored.Busy {
 		return journal.Replay(w, stored)
 	}
-	g, err := s.loadSaga(r.Context(), s.db, stored.Subject)
+	ctx := r.Context()
+	g, err := s.loadSaga(ctx, s.db, stored.Subject)
 	if err != nil {
 		return err
 	}
-	outcome, rests, err := answer(r.Context(), s.db, &g)
+	outcome, rests, err := answer(ctx, s.db, &g)
 	if err != nil {
 		return err
+	}
+	if rests {
+		if err := s.db.Tx(ctx, func(tx *sqldb.Tx) error { return request.Store(ctx, tx, outcome) }); err != nil {
+			return err
+		}
 	}
 	w.Header().Set("Idempotency-Replayed", "true")
 	return s.write(w, r, &g, outcome, rests)

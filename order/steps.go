@@ -88,11 +88,17 @@ func paid(p api.Payment) func(*record) {
 	}
 }
 
-// shipped keeps what shipping-service answered, unless it has told more by itself meanwhile.
+// shipped keeps what shipping-service answered, unless it has told more by itself meanwhile. What moves
+// the order on comes as news of its own: were a parcel's leaving, return or loss taken from an answer that
+// is asked for again, its news would be none any more.
 func shipped(p api.Shipment) func(*record) {
+	state := p.State
+	if progress(state) > progress(api.ShipmentLabelCreated) {
+		state = api.ShipmentPending
+	}
 	return func(o *record) {
-		if o.shipment.ShipmentID != p.ShipmentID || progress(p.State) > progress(o.shipment.State) {
-			o.shipment = api.OrderShipment{ShipmentID: p.ShipmentID, State: p.State, TrackingNumber: p.TrackingNumber}
+		if o.shipment.ShipmentID != p.ShipmentID || progress(state) > progress(o.shipment.State) {
+			o.shipment = api.OrderShipment{ShipmentID: p.ShipmentID, State: state, TrackingNumber: p.TrackingNumber}
 		}
 	}
 }
@@ -149,6 +155,7 @@ func (s *Service) cancelShipment(ctx context.Context, g *saga) (func(*record), e
 			return nil, err
 		}
 		id = shipment.ShipmentID
+		g.learn(shipped(shipment)) // also when it has left and cannot be cancelled: then the order stands
 	}
 	var shipment api.Shipment
 	err := s.call(ctx, func(ctx context.Context) (err error) {
