@@ -14,7 +14,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 )
 
 //go:embed points.txt
@@ -40,12 +39,12 @@ type arms struct {
 	known Known
 	die   func(point string)
 
-	mu       sync.Mutex
-	modified time.Time
-	crashes  []crashRule
-	calls    []callRule
-	record   string
-	points   map[string]bool
+	mu      sync.Mutex
+	seen    os.FileInfo // of the file, when it was read
+	crashes []crashRule
+	calls   []callRule
+	record  string
+	points  map[string]bool
 }
 
 type crashRule struct {
@@ -92,10 +91,10 @@ func (a *arms) read() error {
 	if err != nil {
 		return fmt.Errorf("faults: %w", err)
 	}
-	if info.ModTime().Equal(a.modified) {
+	if a.seen != nil && os.SameFile(a.seen, info) && info.ModTime().Equal(a.seen.ModTime()) && info.Size() == a.seen.Size() {
 		return nil
 	}
-	a.modified = info.ModTime()
+	a.seen = info
 	text, err := os.ReadFile(a.file)
 	if err != nil {
 		return fmt.Errorf("faults: %w", err)

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,14 +34,55 @@ const (
 	bound = 30 * time.Second
 )
 
-// occasion is a crash point and which time of passing it, in one checkout.
-type occasion struct {
-	token, point string
-	hit          int
+// story is something a customer does that must come to its end, whatever dies when.
+type story struct {
+	name string
+	// begin prepares it and returns how to ask for it, under a key; asking gives the status of the answer,
+	// 0 without one.
+	begin func(s *shop) (ask func(key string) int)
+	final int // the status in the end
 }
 
-// TestCrashPoints kills a shop at the points that a checkout passes, which a run without crashes has told,
-// each in a checkout of its own. After the restart the key of the checkout is sent again: the order comes
+func stories() []story {
+	checkout := func(token string) func(*shop) func(string) int {
+		return func(s *shop) func(string) int {
+			cart := s.cart()
+			return func(key string) int {
+				status, _ := s.checkout(cart, key, token)
+				return status
+			}
+		}
+	}
+	return []story{
+		{"a checkout", checkout("tok_ok"), http.StatusCreated},
+		{"a declined checkout", checkout("tok_declined"), http.StatusPaymentRequired},
+		{"a cancellation", func(s *shop) func(string) int {
+			cart := s.cart()
+			var order api.Order
+			if !s.await(func() bool {
+				var status int
+				status, order = s.checkout(cart, fmt.Sprint("before-", cart), "tok_ok")
+				return status == http.StatusCreated
+			}, bound) {
+				s.t.Fatal("no order to cancel")
+			}
+			return func(key string) int {
+				status, _, _ := s.try("POST", fmt.Sprintf("/order-service/api/orders/%d/cancel", order.OrderID), key, `{"reason":"changed my mind"}`)
+				return status
+			}
+		}, http.StatusOK},
+	}
+}
+
+// occasion is a crash point and which time of passing it, in one telling of a story.
+type occasion struct {
+	story story
+	point string
+	hit   int
+}
+
+// TestCrashPoints kills a shop at the points that an order passes, which a run without crashes has told,
+// each in a checkout or a cancellation of its own. After the restart its key is sent again: the order comes
 // to its end within 30 seconds, once, and the books hold.
 func TestCrashPoints(t *testing.T) {
 	t.Parallel()
@@ -59,38 +99,31 @@ func TestCrashPoints(t *testing.T) {
 		points = points[:min(sample, total)]
 	}
 	t.Logf("%d of %d crash points; -crash-seed=%d takes the same again", len(points), total, number)
-	next := make(chan occasion)
-	var group sync.WaitGroup
-	var slowest atomic.Int64
-	for range shops {
-		group.Go(func() {
+	for i := range shops {
+		t.Run(fmt.Sprint("shop ", i+1), func(t *testing.T) {
+			t.Parallel()
 			s := open(t, binary)
-			for at := range next {
-				took := s.crash(at)
-				slowest.Store(max(slowest.Load(), int64(took)))
+			slowest := time.Duration(0)
+			for n := i; n < len(points); n += shops {
+				slowest = max(slowest, s.crash(points[n]))
 			}
 			s.audit(binary)
+			t.Logf("the slowest order came to its end %s after the restart", slowest.Round(10*time.Millisecond))
 		})
 	}
-	for _, at := range points {
-		next <- at
-	}
-	close(next)
-	group.Wait()
-	t.Logf("the slowest order came to its end %s after the restart", time.Duration(slowest.Load()).Round(10*time.Millisecond))
 }
 
-// recorded are the points of one checkout that succeeds and of one whose card is declined.
+// recorded are the points of each story.
 func recorded(t *testing.T, binary string) []occasion {
 	t.Helper()
 	s := open(t, binary)
 	var found []occasion
-	for _, token := range []string{"tok_ok", "tok_declined"} {
+	for _, story := range stories() {
 		file := filepath.Join(t.TempDir(), "record")
-		cart := s.cart()
+		ask := story.begin(s)
 		s.faults("record: " + file)
-		if status := s.checkout(cart, "record-"+token, token); status != final(token) {
-			t.Fatalf("a checkout with %s is answered %d", token, status)
+		if status := ask("record-" + strings.ReplaceAll(story.name, " ", "-")); status != story.final {
+			t.Fatalf("%s is answered %d, want %d", story.name, status, story.final)
 		}
 		time.Sleep(time.Second) // what comes after the answer, such as shipping telling of the parcel
 		s.faults("")
@@ -105,21 +138,13 @@ func recorded(t *testing.T, binary string) []occasion {
 				continue // the tracing server is not on the path of the order
 			}
 			hits[point]++
-			found = append(found, occasion{token, point, hits[point]})
+			found = append(found, occasion{story, point, hits[point]})
+		}
+		if len(hits) < 10 {
+			t.Fatalf("%s passes only %d points: %v", story.name, len(hits), hits)
 		}
 	}
-	if len(found) < 50 {
-		t.Fatalf("only %d points were passed: %v", len(found), found)
-	}
 	return found
-}
-
-// final is what a checkout is answered in the end.
-func final(token string) int {
-	if token == "tok_declined" {
-		return http.StatusPaymentRequired
-	}
-	return http.StatusCreated
 }
 
 // shop is one shop with a customer.
@@ -223,15 +248,15 @@ func (s *shop) cart() api.ID {
 	return cart.CartID
 }
 
-// checkout sends a checkout and returns the status of the answer, 0 without one.
-func (s *shop) checkout(cart api.ID, key, token string) int {
+// checkout sends a checkout and returns the answer, 0 without one.
+func (s *shop) checkout(cart api.ID, key, token string) (status int, order api.Order) {
 	body := fmt.Sprintf(`{"shippingAddress":{"fullAddress":"carthage byrsa","postalCode":"2016","city":"carthage","country":"TN"},
 		"paymentMethod":{"provider":"sandbox","token":%q}}`, token)
-	status, _, err := s.try("POST", fmt.Sprintf("/order-service/api/carts/%d/checkout", cart), key, body)
-	if err != nil {
-		return 0
+	status, text, err := s.try("POST", fmt.Sprintf("/order-service/api/carts/%d/checkout", cart), key, body)
+	if err != nil || (status == http.StatusCreated && json.Unmarshal(text, &order) != nil) {
+		return 0, order
 	}
-	return status
+	return status, order
 }
 
 // count is how many orders the customer has.
@@ -242,16 +267,17 @@ func (s *shop) count() int {
 	return int(orders.Page.TotalElements)
 }
 
-// crash makes a checkout in which the shop is killed at a point, and returns how long after the restart
-// the order was at its end.
+// crash tells a story in which the shop is killed at a point, and returns how long after the restart it
+// was at its end.
 func (s *shop) crash(at occasion) time.Duration {
 	s.t.Helper()
-	name := fmt.Sprintf("%s, time %d, %s", at.point, at.hit, at.token)
+	name := fmt.Sprintf("%s, %s, time %d", at.story.name, at.point, at.hit)
 	for range 3 {
-		cart, before := s.cart(), s.crashes()
-		key := fmt.Sprintf("%s-%d-%d", at.token, cart, before)
+		ask, before := at.story.begin(s), s.crashes()
+		s.orders++
+		key := fmt.Sprintf("%s-%d", strings.ReplaceAll(at.story.name, " ", "-"), s.orders)
 		s.faults(fmt.Sprintf("crashes: [{at: %q, hit: %d}]", at.point, at.hit))
-		s.checkout(cart, key, at.token)
+		ask(key)
 		reached := s.await(func() bool { return s.crashes() > before }, 5*time.Second)
 		s.faults("")
 		if reached {
@@ -265,10 +291,9 @@ func (s *shop) crash(at occasion) time.Duration {
 		s.opened()
 		began, status := time.Now(), 0
 		ended := s.await(func() bool {
-			status = s.checkout(cart, key, at.token)
-			return status == final(at.token)
+			status = ask(key)
+			return status == at.story.final
 		}, bound)
-		s.orders++
 		took := time.Since(began)
 		if !ended {
 			s.t.Errorf("%s: %s after the restart the key is still answered %d", name, bound, status)
@@ -281,7 +306,7 @@ func (s *shop) crash(at occasion) time.Duration {
 			return took
 		}
 	}
-	s.t.Errorf("%s: not passed in three checkouts", name)
+	s.t.Errorf("%s: not passed in three tries", name)
 	return 0
 }
 

@@ -191,10 +191,15 @@ func (f *Fleet) SetFaults(p *Process, text string) error {
 
 // WriteFile replaces a file whole, so that nobody reads half of it.
 func WriteFile(path, text string) error {
-	if err := os.WriteFile(path+".new", []byte(text), 0o600); err != nil {
+	file, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
 		return err
 	}
-	return os.Rename(path+".new", path)
+	_, err = file.WriteString(text)
+	if err = errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), path)
 }
 
 // Open waits until every component answers, is ready and is registered.

@@ -64,11 +64,10 @@ func (c *chaos) start(ctx context.Context, shop *fleet.Fleet) (stop func() error
 func (c *chaos) kill(ctx context.Context, shop *fleet.Fleet) {
 	var mariaDB time.Time // when it was killed last
 	for {
-		pause := time.Duration(c.random.ExpFloat64() * float64(killEvery))
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(pause):
+		case <-time.After(pause(c.random)):
 		}
 		for killed := false; !killed && ctx.Err() == nil; {
 			victim := shop.MariaDB
@@ -83,6 +82,11 @@ func (c *chaos) kill(ctx context.Context, shop *fleet.Fleet) {
 			}
 		}
 	}
+}
+
+// pause is how long it is from one kill to the next.
+func pause(random *rand.Rand) time.Duration {
+	return time.Duration(random.ExpFloat64() * float64(killEvery))
 }
 
 // ended gives a process that is about to start again random numbers of its own.
