@@ -159,8 +159,19 @@ func TestKeysRotate(t *testing.T) {
 	if _, err := verifier.Verify(t.Context(), issue(t, newer, time0.at)); err != nil {
 		t.Errorf("known key while the key server is away: %v", err)
 	}
-	if _, err := auth.NewVerifier(server.fetch, nil, time0.now).Verify(t.Context(), session); !api.IsStatus(err, 503) {
+	fresh := auth.NewVerifier(server.fetch, nil, time0.now)
+	session = issue(t, newer, time0.at)
+	if _, err := fresh.Verify(t.Context(), session); !api.IsStatus(err, 503) {
 		t.Errorf("no key known and none to be had: %v, want 503", err)
+	}
+	server.down = false
+	asked = server.asked.Load()
+	if _, err := fresh.Verify(t.Context(), session); !api.IsStatus(err, 503) || server.asked.Load() != asked {
+		t.Errorf("at once after a failure: %v and %d requests, want 503 without one", err, server.asked.Load()-asked)
+	}
+	time0.at = time0.at.Add(200 * time.Millisecond)
+	if _, err := fresh.Verify(t.Context(), session); err != nil {
+		t.Errorf("a moment later, the key server being back: %v", err)
 	}
 }
 

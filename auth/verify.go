@@ -128,6 +128,10 @@ func callerIn(token jwt.Token, id string, isService bool) (Caller, error) {
 // id costs nothing then.
 const refetchAfter = 2 * time.Second
 
+// retryAfter is the same when the keys could not be had: a process that has just started has none, and
+// would refuse everybody meanwhile.
+const retryAfter = 200 * time.Millisecond
+
 // refreshAfter bounds how long a key that was withdrawn is still believed.
 const refreshAfter = 5 * time.Minute
 
@@ -146,7 +150,11 @@ func (v *Verifier) userKey(ctx context.Context, id string, now time.Time) (ed255
 	if key, known, fresh = v.cachedKey(id, now); known && fresh {
 		return key, nil
 	}
-	if now.Sub(v.asked) >= refetchAfter {
+	pause := refetchAfter
+	if v.lastError != nil {
+		pause = retryAfter
+	}
+	if now.Sub(v.asked) >= pause {
 		v.lastError = v.refresh(ctx, now)
 		v.asked = now
 		key, known, _ = v.cachedKey(id, now)

@@ -97,6 +97,9 @@ func (db *DB) txOnce(ctx context.Context, do func(*Tx) error) error {
 	done = true
 	fault.BeforeCommit()
 	if err := sqlTx.Commit(); err != nil {
+		if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
+			err = ctx.Err() // that is why database/sql has rolled it back already
+		}
 		return fmt.Errorf("commit: %w", mapError(err))
 	}
 	fault.AfterCommit()

@@ -141,7 +141,11 @@ func fetchKeys(client *http.Client) auth.FetchKeys {
 		if response.StatusCode != http.StatusOK {
 			return nil, api.Unavailable("proxy-client")
 		}
-		return io.ReadAll(io.LimitReader(response.Body, 1<<20))
+		keys, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+		if err != nil {
+			return nil, api.NewUnreachable("proxy-client", err) // it broke off; that is no mistake of ours
+		}
+		return keys, nil
 	}
 }
 
