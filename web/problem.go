@@ -22,10 +22,10 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, context.Canceled) && r.Context().Err() != nil:
 		a.Log.LogAttrs(r.Context(), slog.LevelDebug, "client went away")
-	case p.Status >= 500 && p.Status != http.StatusServiceUnavailable:
-		a.Log.LogAttrs(r.Context(), slog.LevelError, "request failed", slog.String("route", r.Pattern), slog.Any("err", err))
-	case p.Status >= 500:
+	case p.Status == http.StatusBadGateway || p.Status == http.StatusServiceUnavailable || p.Status == http.StatusGatewayTimeout:
 		a.Log.LogAttrs(r.Context(), slog.LevelWarn, "unavailable", slog.String("route", r.Pattern), slog.Any("err", err))
+	case p.Status >= 500:
+		a.Log.LogAttrs(r.Context(), slog.LevelError, "request failed", slog.String("route", r.Pattern), slog.Any("err", err))
 	}
 	WriteProblem(w, r, p)
 }

@@ -260,12 +260,13 @@ func TestErrorsTellTheClientNothingInternal(t *testing.T) {
 		row("late", func(http.ResponseWriter, *http.Request) error {
 			return fmt.Errorf("select: %w", context.DeadlineExceeded)
 		}),
+		row("slow", func(http.ResponseWriter, *http.Request) error { return api.Timeout("box-service") }),
 		row("away", func(http.ResponseWriter, *http.Request) error { return fmt.Errorf("select: %w", away{}) }),
 		row("wrapped", func(http.ResponseWriter, *http.Request) error {
 			return fmt.Errorf("while reading: %w", api.NotFound("Box with id: %d not found", 7))
 		}),
 	)
-	for path, status := range map[string]int{"error": 500, "panic": 500, "late": 503, "away": 503, "wrapped": 404} {
+	for path, status := range map[string]int{"error": 500, "panic": 500, "late": 503, "slow": 504, "away": 503, "wrapped": 404} {
 		w := do(handler, "GET", "/box-service/api/"+path, "", "")
 		if w.Code != status || strings.Contains(w.Body.String(), "secret") || strings.Contains(w.Body.String(), "goroutine") {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
@@ -274,6 +275,9 @@ func TestErrorsTellTheClientNothingInternal(t *testing.T) {
 		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || p.Status != status || p.HTTPStatus == "" || p.Timestamp.IsZero() || p.Msg == "" {
 			t.Errorf("%s: problem %+v, %v", path, p, err)
 		}
+	}
+	if strings.Count(log.String(), "level=ERROR")+strings.Count(log.String(), `"level":"ERROR"`) != 2 {
+		t.Errorf("want the error and the panic at ERROR, and what is away or late at WARN:\n%s", log.String())
 	}
 	if retry := do(handler, "GET", "/box-service/api/away", "", "").Header().Get("Retry-After"); retry == "" {
 		t.Error("a database that is away: no Retry-After")
