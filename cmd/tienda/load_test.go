@@ -2,10 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // load runs `tienda load` against the system and returns what it printed.
@@ -75,5 +77,46 @@ func TestLoadWithoutAdministrator(t *testing.T) {
 	out, err := s.load("--users", "4", "--duration", "3s", "--mix", "checkout", "--verify")
 	if err != nil || !strings.Contains(out, "everything holds") {
 		t.Errorf("load: %v\n%s", err, out)
+	}
+}
+
+// TestLoadThroughOutages: the gateway and other components go away and come back while customers are
+// there. The run goes on to its end, and every promise holds.
+func TestLoadThroughOutages(t *testing.T) {
+	t.Parallel()
+	names := []string{"api-gateway", "order-service", "payment-service", "user-service"}
+	s := inPieces(t, names...)
+	stops := map[string]func(){}
+	for _, name := range names {
+		stops[name] = s.begin(name)
+	}
+	for _, path := range []string{"/app/.well-known/jwks.json", "/product-service/api/products"} {
+		s.works(http.StatusOK, request{method: "GET", path: path})
+	}
+	type outcome struct {
+		out string
+		err error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		out, err := s.load("--users", "6", "--checkouts", "60", "--mix", "hostile", "--admin", "admin", "--verify")
+		done <- outcome{out, err}
+	}()
+	for {
+		for _, name := range names {
+			select {
+			case o := <-done:
+				if o.err != nil || !strings.Contains(o.out, "60 checkouts") || !strings.Contains(o.out, "everything holds") {
+					t.Errorf("load: %v\n%s", o.err, o.out)
+				}
+				if !strings.Contains(o.out, " 503") && !strings.Contains(o.out, " no connection") {
+					t.Errorf("no customer met an outage, so this test shows nothing:\n%s", o.out)
+				}
+				return
+			case <-time.After(time.Second):
+				stops[name]()
+				stops[name] = s.begin(name)
+			}
+		}
 	}
 }
