@@ -37,11 +37,11 @@ func inPieces(tb testing.TB, missing ...string) *system {
 func (s *system) begin(name string) (stop func()) {
 	s.tb.Helper()
 	command := &runCommand{place: s.up.place, Components: []string{strings.TrimSuffix(name, "-service")}, Demo: true}
-	environ := environment{
+	environ := append(environment{
 		"SPRING_CONFIG_IMPORT=optional:configserver:" + s.url("cloud-config", ""),
 		"EUREKA_CLIENT_SERVICEURL_DEFAULTZONE=" + s.url("service-discovery", "/eureka"),
 		"SPRING_ZIPKIN_BASEURL=" + s.url("zipkin", ""),
-	}
+	}, s.environ...)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

@@ -180,61 +180,6 @@ func (s *system) noSecrets(secrets ...string) {
 	}
 }
 
-// TestHotProduct: a thousand checkouts at once of a product with a hundred in stock. Exactly a hundred
-// orders come of it, and everybody else is told so. `make test` runs it without the race detector, under
-// which the packages that it is about have races of their own.
-func TestHotProduct(t *testing.T) {
-	t.Parallel()
-	eachEngine(t, func(t *testing.T, s *system) {
-		const buyers, inStock = 1000, 100
-		admin, token := s.login("admin", "0000"), s.login("selimhorri", "0000")
-		var product api.Product
-		s.call(http.StatusCreated, request{method: "POST", path: "/product-service/api/products", token: admin,
-			body: fmt.Sprintf(`{"productTitle":"Golden ticket","sku":"HOT-1","priceUnit":9.90,"quantity":%d,"category":{"categoryId":1}}`, inStock)}).decode(t, &product)
-		carts := make([]api.ID, buyers)
-		s.parallel(32, buyers, func(i int) {
-			var cart api.Cart
-			s.call(http.StatusCreated, request{method: "POST", path: "/order-service/api/carts", token: token, body: `{"userId":1}`}).decode(t, &cart)
-			carts[i] = cart.CartID
-			s.call(http.StatusOK, request{method: "PUT", path: fmt.Sprintf("/order-service/api/carts/%d/items/%d", cart.CartID, product.ProductID), token: token, body: `{"quantity":1}`})
-		})
-		began := time.Now()
-		var mu sync.Mutex
-		statuses := map[int]int{}
-		s.parallel(buyers, buyers, func(i int) {
-			header := key(fmt.Sprint("hot-", i))
-			header.Set("Prefer", "wait=30")
-			path := fmt.Sprintf("/order-service/api/carts/%d/checkout", carts[i])
-			for {
-				a, err := s.try(request{method: "POST", path: path, token: token, body: checkoutBody("tok_ok"), header: header})
-				if err != nil {
-					t.Errorf("checkout: %v", err)
-					return
-				}
-				inFlight := a.status == http.StatusConflict && a.header.Get("Retry-After") != ""
-				if a.status == http.StatusAccepted || inFlight {
-					time.Sleep(50 * time.Millisecond)
-					continue
-				}
-				if a.status == http.StatusConflict && !bytes.Contains(a.body, []byte("OUT_OF_STOCK")) {
-					t.Errorf("409 for another reason: %s", a.body)
-				}
-				mu.Lock()
-				statuses[a.status]++
-				mu.Unlock()
-				return
-			}
-		})
-		t.Logf("%d checkouts at once took %v", buyers, time.Since(began))
-		if statuses[http.StatusCreated] != inStock || statuses[http.StatusConflict] != buyers-inStock || len(statuses) != 2 {
-			t.Errorf("answers = %v, want %d times 201 and %d times 409", statuses, inStock, buyers-inStock)
-		}
-		if stock := s.stock(product.ProductID); stock.OnHand != 0 || stock.Reserved != 0 {
-			t.Errorf("stock = %+v, want nothing", stock)
-		}
-	})
-}
-
 // parallel runs do for 0 to n-1, width at a time.
 func (s *system) parallel(width, n int, do func(i int)) {
 	var group sync.WaitGroup
