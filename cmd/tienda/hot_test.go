@@ -48,9 +48,11 @@ func (s *system) replica(name string, environ environment) *system {
 	where := s.up.place
 	where.ports = maps.Clone(where.ports)
 	where.ports[name] = freePorts(s.tb)[name]
-	url := environ.get("SPRING_DATASOURCE_URL")
-	r := &system{tb: s.tb, data: s.data, out: s.out, up: &upCommand{place: where},
-		environ: append(environment{"SPRING_DATASOURCE_URL=" + schemaOf(url, name)}, environ...)}
+	own := environment{"SPRING_DATASOURCE_URL=" + schemaOf(environ.get("SPRING_DATASOURCE_URL"), name)}
+	for _, same := range []string{"SPRING_DATASOURCE_USERNAME", "SPRING_DATASOURCE_PASSWORD"} {
+		own = append(own, same+"="+environ.get(same))
+	}
+	r := &system{tb: s.tb, data: s.data, environ: own, out: s.out, up: &upCommand{place: where}}
 	r.begin(name)
 	return r
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -180,21 +181,17 @@ func (s *system) noSecrets(secrets ...string) {
 	}
 }
 
-// parallel runs do for 0 to n-1, width at a time.
+// parallel runs do for 0 to n-1, width at a time. One that fails the test ends what it had to do.
 func (s *system) parallel(width, n int, do func(i int)) {
 	var group sync.WaitGroup
-	next := make(chan int)
+	var next atomic.Int64
 	for range width {
 		group.Go(func() {
-			for i := range next {
-				do(i)
+			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
+				do(int(i))
 			}
 		})
 	}
-	for i := range n {
-		next <- i
-	}
-	close(next)
 	group.Wait()
 }
 
