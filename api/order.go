@@ -191,6 +191,13 @@ type ShipmentChange struct {
 	TrackingNumber string `json:"trackingNumber,omitempty"`
 }
 
+// OrderStanding is how far an order is, for components that must not act against it.
+type OrderStanding struct {
+	OrderID    ID     `json:"orderId"`
+	Status     string `json:"status"`
+	InProgress bool   `json:"inProgress"` // a checkout or cancellation is under way: the status is not the last word
+}
+
 // Order returns one order.
 func (c *Client) Order(ctx context.Context, id ID) (Order, error) {
 	return get[Order](ctx, c, "order-service", "/api/orders/"+id.String())
@@ -199,6 +206,12 @@ func (c *Client) Order(ctx context.Context, id ID) (Order, error) {
 // Orders returns those of the orders that exist and that the caller may see, in one call.
 func (c *Client) Orders(ctx context.Context, ids []ID) ([]Order, error) {
 	list, err := get[List[Order]](ctx, c, "order-service", "/api/orders?ids="+joinIDs(ids))
+	return list.Collection, err
+}
+
+// OrderStandings returns how far those of the orders are that exist; for components only, at most 1,000.
+func (c *Client) OrderStandings(ctx context.Context, ids []ID) ([]OrderStanding, error) {
+	list, err := get[List[OrderStanding]](ctx, c, "order-service", "/api/orders/standings?ids="+joinIDs(ids))
 	return list.Collection, err
 }
 

@@ -182,6 +182,7 @@ func (s *Service) Routes() []web.Route {
 		{Method: "DELETE", Pattern: "/api/orders/{orderId}", Summary: "Delete a plain order", Access: web.Owner, Origin: true, Out: true, Handler: s.deleteOrder},
 		{Method: "POST", Pattern: "/api/orders/{orderId}/cancel", Summary: "Cancel an order that has not been shipped", Access: web.Owner, Idempotent: true, In: api.Cancellation{Reason: "changed my mind"}, Out: api.Order{}, Handler: s.cancel},
 		{Method: "POST", Pattern: "/api/orders/{orderId}/shipment", Summary: "Move an order on after its shipment did", Access: web.Service, In: api.ShipmentChange{}, Out: api.Order{}, Handler: s.shipmentChanged},
+		{Method: "GET", Pattern: "/api/orders/standings", Summary: "Tell how far orders are", Access: web.Service, Query: []string{"ids?of these orders, separated by commas"}, Out: api.List[api.OrderStanding]{}, Handler: s.standings},
 
 		{Method: "GET", Pattern: "/api/carts", Summary: "List carts", Access: web.Owner, Origin: true, Query: cartQuery, Out: api.List[api.Cart]{}, Handler: s.listCarts},
 		{Method: "GET", Pattern: "/api/carts/{cartId}", Summary: "Read a cart with its items at present prices", Access: web.Owner, Origin: true, Out: api.Cart{}, Handler: s.getCart},

@@ -58,7 +58,7 @@ func (s *Service) authorize(w http.ResponseWriter, r *http.Request) error {
 					Reason: "must be one of the providers that are configured: " + cmp.Or(s.providerNames(), "none")})
 			}
 			var err error
-			op.paymentID, err = insertRecord(ctx, tx, row, now)
+			op.paymentID, err = insertRecord(ctx, tx, row, now.Add(s.settings.UnclaimedAfter), now)
 			op.payment = row
 			op.payment.id = op.paymentID
 			return op, err
@@ -237,7 +237,7 @@ func (s *Service) withdraw(w http.ResponseWriter, r *http.Request) error {
 		}
 		op = operation{kind: KindAuthorize, requestKey: key, providerKey: rand.Text(), busyTo: now}
 		row := record{orderID: in.OrderID, paid: flag(new(false)), status: text(new(statusOf(pending))), state: pending, currency: s.currency.Code}
-		if op.paymentID, err = insertRecord(ctx, tx, row, now); err != nil {
+		if op.paymentID, err = insertRecord(ctx, tx, row, time.Time{}, now); err != nil {
 			return err
 		}
 		if op.id, err = insertOperation(ctx, tx, op, now); err != nil {

@@ -11,7 +11,8 @@
 //
 // Tables: payments, payment_operations, ledger_postings (append-only; every entry sums to zero),
 // provider_events (as they came), payment_books (what these books are called), and those of the sandbox, which only the sandbox writes.
-// It calls order-service, to show the orders that payments are for.
+// It calls order-service, to show the orders that payments are for, and to give money back that no
+// order stands behind.
 package payment
 
 import (
@@ -27,6 +28,7 @@ import (
 	"time"
 
 	"tienda/api"
+	"tienda/auth"
 	"tienda/journal"
 	"tienda/sqldb"
 	"tienda/web"
@@ -42,15 +44,19 @@ var Migrations = sqldb.Migrations{Name: "payment", Files: files}
 type Orders interface {
 	Order(ctx context.Context, id api.ID) (api.Order, error)
 	Orders(ctx context.Context, ids []api.ID) ([]api.Order, error)
+	OrderStandings(ctx context.Context, ids []api.ID) ([]api.OrderStanding, error)
 }
 
 // Settings are those under tienda.payment.
 type Settings struct {
 	// ProviderTimeout bounds one call to a provider. It is less than callers wait for this service, so
 	// that they learn that the outcome is open instead of learning nothing.
-	ProviderTimeout time.Duration   `koanf:"provider-timeout"`
-	Sandbox         SandboxSettings `koanf:"sandbox"`
-	Stripe          StripeSettings  `koanf:"stripe"`
+	ProviderTimeout time.Duration `koanf:"provider-timeout"`
+	// UnclaimedAfter is how old a charge is when it is looked at whether an order stands behind it. Giving
+	// it back takes some seconds more.
+	UnclaimedAfter time.Duration   `koanf:"unclaimed-after"`
+	Sandbox        SandboxSettings `koanf:"sandbox"`
+	Stripe         StripeSettings  `koanf:"stripe"`
 }
 
 // SandboxSettings are those of the provider that moves no real money.
@@ -64,7 +70,7 @@ type SandboxSettings struct {
 
 // DefaultSettings has the sandbox and no other provider.
 func DefaultSettings() Settings {
-	return Settings{ProviderTimeout: 4 * time.Second, Sandbox: SandboxSettings{Enabled: true, SlowAnswer: 3 * time.Second},
+	return Settings{ProviderTimeout: 4 * time.Second, UnclaimedAfter: 30 * time.Second, Sandbox: SandboxSettings{Enabled: true, SlowAnswer: 3 * time.Second},
 		Stripe: StripeSettings{URL: "https://api.stripe.com"}}
 }
 
@@ -72,6 +78,7 @@ func DefaultSettings() Settings {
 type Service struct {
 	db        *sqldb.DB
 	orders    Orders
+	identity  *auth.Identity
 	currency  api.Currency
 	settings  Settings
 	providers map[string]Provider
@@ -80,16 +87,23 @@ type Service struct {
 	log       *slog.Logger
 	now       func() time.Time
 
+	looked time.Time // when orders were looked at last; of the background alone
+
 	opening sync.Mutex
 	books   string // the name of these books, once they are open
 }
 
-// New makes the service. Its database has the tables of [Migrations] and of the journal.
-func New(db *sqldb.DB, orders Orders, currency api.Currency, settings Settings, log *slog.Logger, now func() time.Time) (*Service, error) {
+// New makes the service. Its database has the tables of [Migrations] and of the journal; identity is
+// whom the service asks order-service as about charges that nobody asks for.
+func New(db *sqldb.DB, orders Orders, identity *auth.Identity, currency api.Currency, settings Settings,
+	log *slog.Logger, now func() time.Time) (*Service, error) {
 	if settings.ProviderTimeout <= 0 || settings.ProviderTimeout > time.Minute {
 		return nil, fmt.Errorf("tienda.payment.provider-timeout is %v, want more than 0 and at most 1m", settings.ProviderTimeout)
 	}
-	s := &Service{db: db, orders: orders, currency: currency, settings: settings, providers: map[string]Provider{}, log: log, now: now}
+	if settings.UnclaimedAfter <= 0 {
+		return nil, fmt.Errorf("tienda.payment.unclaimed-after is %v, want more than 0", settings.UnclaimedAfter)
+	}
+	s := &Service{db: db, orders: orders, identity: identity, currency: currency, settings: settings, providers: map[string]Provider{}, log: log, now: now}
 	if settings.Sandbox.Enabled {
 		secret := settings.Sandbox.WebhookSecret
 		if secret == "" {
@@ -197,9 +211,10 @@ func (s *Service) Run(ctx context.Context) error {
 // sweep does what is due once, and returns when all of it ended.
 func (s *Service) sweep(ctx context.Context) error {
 	ctx = s.asItself(ctx)
+	errLook := s.reclaim(ctx) // order-service may be away: no reason to leave the rest
 	due, err := dueOperations(ctx, s.db, s.now(), sweepRows)
 	if err != nil {
-		return fmt.Errorf("look for operations without an outcome: %w", err)
+		return errors.Join(errLook, fmt.Errorf("look for operations without an outcome: %w", err))
 	}
 	var group sync.WaitGroup
 	slots := make(chan struct{}, sweepAtOnce)
@@ -216,7 +231,7 @@ func (s *Service) sweep(ctx context.Context) error {
 		})
 	}
 	group.Wait()
-	err = s.retryEvents(ctx)
+	err = errors.Join(errLook, s.retryEvents(ctx))
 	if s.sandbox != nil {
 		err = errors.Join(err, s.sandbox.deliverDue(ctx))
 	}

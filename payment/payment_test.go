@@ -3,6 +3,7 @@ package payment
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,9 +32,35 @@ var dollars = api.Currency{Code: "USD", Digits: 2}
 
 // orders is an order-service of four orders, of the users with the same numbers.
 type orders struct {
-	mu    sync.Mutex
-	down  bool
-	calls int
+	mu        sync.Mutex
+	down      bool
+	calls     int
+	standings map[api.ID]api.OrderStanding // of those that say more than that they are confirmed
+	gone      map[api.ID]bool
+}
+
+// OrderStandings tells that orders are confirmed, unless they are gone or it is told otherwise.
+func (o *orders) OrderStandings(ctx context.Context, ids []api.ID) ([]api.OrderStanding, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.down {
+		return nil, api.Unavailable("order-service")
+	}
+	if api.Token(ctx) == "" {
+		return nil, api.Unauthorized("a component's token is needed")
+	}
+	var found []api.OrderStanding
+	for _, id := range ids {
+		standing, told := o.standings[id]
+		switch {
+		case o.gone[id]:
+		case told:
+			found = append(found, standing)
+		default:
+			found = append(found, api.OrderStanding{OrderID: id, Status: api.OrderConfirmed})
+		}
+	}
+	return found, nil
 }
 
 func (o *orders) Order(_ context.Context, id api.ID) (api.Order, error) {
@@ -94,7 +121,8 @@ func open(t *testing.T, db *sqldb.DB) *shop {
 	settings.Sandbox.WebhookSecret = "whsec"
 	h := &shop{t: t, clock: &clock{at: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}, orders: &orders{}}
 	var err error
-	if h.Service, err = New(db, h.orders, dollars, settings, slog.New(slog.DiscardHandler), h.clock.now); err != nil {
+	identity := auth.NewIdentity("payment-service", ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), h.clock.now)
+	if h.Service, err = New(db, h.orders, identity, dollars, settings, slog.New(slog.DiscardHandler), h.clock.now); err != nil {
 		t.Fatal(err)
 	}
 	handler, err := web.New(web.API{Name: "payment-service", Context: "/payment-service", Routes: h.Routes(), Verify: whoever, Log: h.log})
@@ -339,12 +367,17 @@ func TestSettings(t *testing.T) {
 	t.Parallel()
 	settings := DefaultSettings()
 	settings.ProviderTimeout = 0
-	if _, err := New(nil, nil, dollars, settings, nil, time.Now); err == nil {
+	if _, err := New(nil, nil, nil, dollars, settings, nil, time.Now); err == nil {
 		t.Error("New with no provider timeout = nil error, want one")
 	}
 	settings = DefaultSettings()
+	settings.UnclaimedAfter = 0
+	if _, err := New(nil, nil, nil, dollars, settings, nil, time.Now); err == nil {
+		t.Error("New with charges unclaimed at once = nil error, want one")
+	}
+	settings = DefaultSettings()
 	settings.Sandbox.Enabled = false
-	s, err := New(nil, nil, dollars, settings, nil, time.Now)
+	s, err := New(nil, nil, nil, dollars, settings, nil, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}

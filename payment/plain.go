@@ -138,7 +138,7 @@ func (s *Service) savePayment(w http.ResponseWriter, r *http.Request) error {
 			}
 		} else {
 			var err error
-			if id, err = insertRecord(ctx, tx, row, now); err != nil {
+			if id, err = insertRecord(ctx, tx, row, time.Time{}, now); err != nil {
 				return err
 			}
 		}

@@ -72,12 +72,13 @@ func where(caller auth.Caller, filters []filter) (clause string, args []any) {
 	return clause, args
 }
 
-func insertRecord(ctx context.Context, tx *sqldb.Tx, p record, now time.Time) (api.ID, error) {
+// insertRecord writes a payment; look is when to look whether an order stands behind its money, zero for never.
+func insertRecord(ctx context.Context, tx *sqldb.Tx, p record, look, now time.Time) (api.ID, error) {
 	id, err := tx.Insert(ctx, `INSERT INTO payments (order_id, user_id, is_payed, payment_status, state, amount, capture_reserved,
-		captured_amount, refund_reserved, refunded_amount, currency, provider, provider_reference, failure_code, created_at, updated_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		captured_amount, refund_reserved, refunded_amount, currency, provider, provider_reference, failure_code, look_at, created_at, updated_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		int64(p.orderID), int64(p.userID), p.paid, p.status, p.state, p.amount, p.captureReserved, p.captured, p.refundReserved,
-		p.refunded, p.currency, p.provider, p.providerReference, p.failCode, sqldb.Instant(now), sqldb.Instant(now))
+		p.refunded, p.currency, p.provider, p.providerReference, p.failCode, instantOrZero(look), sqldb.Instant(now), sqldb.Instant(now))
 	if err != nil {
 		return 0, fmt.Errorf("insert payment of order %d: %w", p.orderID, err)
 	}

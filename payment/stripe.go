@@ -159,24 +159,43 @@ func (p *stripeProvider) Authorize(ctx context.Context, request Request) (Result
 				metaPayment: request.PaymentID.String(), metaKey: request.Key},
 		})
 		if refused, ok := errors.AsType[*stripe.Error](err); ok && refused.Code == stripe.ErrorCodeAuthenticationRequired && refused.PaymentIntent != nil {
-			return Result{}, p.needsAction(ctx, request, refused.PaymentIntent.ID)
+			return Result{}, p.needsAction(ctx, refused.PaymentIntent.ID)
 		}
 		if err != nil {
 			return Result{}, err
 		}
 		return p.authorized(ctx, request, intent)
 	}, func() (Result, error) {
-		query := fmt.Sprintf("metadata[%q]:%q", metaKey, request.Key)
-		for intent, err := range p.client.V1PaymentIntents.Search(ctx, &stripe.PaymentIntentSearchParams{SearchParams: stripe.SearchParams{Query: query}}).All(ctx) {
-			if err != nil {
-				return Result{}, err
-			}
-			if intent.Metadata[metaKey] == request.Key {
-				return p.authorized(ctx, request, intent)
-			}
+		intent, err := p.intentOf(ctx, request.Key)
+		if err != nil {
+			return Result{}, err
 		}
-		return Result{}, errNothingThere
+		return p.authorized(ctx, request, intent)
 	})
+}
+
+// intentOf finds the intent that an authorization made, if it did.
+func (p *stripeProvider) intentOf(ctx context.Context, key string) (*stripe.PaymentIntent, error) {
+	found := p.client.V1PaymentIntents.Search(ctx, &stripe.PaymentIntentSearchParams{
+		SearchParams: stripe.SearchParams{Query: fmt.Sprintf("metadata[%q]:%q", metaKey, key)}})
+	for intent, err := range found.All(ctx) {
+		if err != nil || intent.Metadata[metaKey] == key {
+			return intent, err
+		}
+	}
+	// Lists are up to date where the search is behind.
+	recent := p.client.V1PaymentIntents.List(ctx, &stripe.PaymentIntentListParams{ListParams: stripe.ListParams{Limit: new(int64(100))},
+		CreatedRange: &stripe.RangeQueryParams{GreaterThanOrEqual: p.now().Add(-searchLag).Unix()}})
+	looked := 0
+	for intent, err := range recent.All(ctx) {
+		if err != nil || intent.Metadata[metaKey] == key {
+			return intent, err
+		}
+		if looked++; looked == mostRecent {
+			return nil, openError("too many intents to look through for a recent one")
+		}
+	}
+	return nil, errNothingThere
 }
 
 // authorized is what an intent means for the authorization that made it.
@@ -192,7 +211,7 @@ func (p *stripeProvider) authorized(ctx context.Context, request Request, intent
 	case stripe.PaymentIntentStatusRequiresCapture, stripe.PaymentIntentStatusSucceeded:
 		return Result{Reference: intent.ID}, nil
 	case stripe.PaymentIntentStatusRequiresAction, stripe.PaymentIntentStatusRequiresConfirmation:
-		return Result{}, p.needsAction(ctx, request, intent.ID)
+		return Result{}, p.needsAction(ctx, intent.ID)
 	case stripe.PaymentIntentStatusRequiresPaymentMethod:
 		code := string(stripe.ErrorCodeCardDeclined)
 		if why := intent.LastPaymentError; why != nil {
@@ -210,8 +229,9 @@ const codeAuthentication = "authentication_required"
 
 // needsAction is the refusal of a card whose holder would have to act. The intent is cancelled first, so
 // that no money can be set aside on it later.
-func (p *stripeProvider) needsAction(ctx context.Context, request Request, intent string) error {
-	_, err := p.client.V1PaymentIntents.Cancel(ctx, intent, &stripe.PaymentIntentCancelParams{Params: keyed(request.Key + "-cancel")})
+func (p *stripeProvider) needsAction(ctx context.Context, intent string) error {
+	// Under a key of the moment: to cancel again does no harm, and a failure that Stripe keeps would.
+	_, err := p.client.V1PaymentIntents.Cancel(ctx, intent, nil)
 	if unexpectedState(err) {
 		_, err = p.cancelled(ctx, intent)
 	}
@@ -301,8 +321,12 @@ const errNothingThere = openError("no such movement")
 const (
 	// keyLife is for how long Stripe is trusted to know a key; it promises 24 hours.
 	keyLife = 23 * time.Hour
-	// searchLag is after how long what was made can be looked for: its search is behind by a minute at most.
-	searchLag = 2 * time.Minute
+	// searchLag is how far Stripe's search may be behind: a minute, it says, unless something is wrong.
+	searchLag = 5 * time.Minute
+	// mostRecent is how many intents of that time are looked through at most.
+	mostRecent = 2000
+	// stuckAfter is how long a failure of Stripe's own may take to turn out well after all.
+	stuckAfter = 2 * time.Minute
 )
 
 // once makes one movement: ask sends it under the request's key, look finds what came of it in Stripe's
@@ -324,7 +348,7 @@ func (p *stripeProvider) once(kind Kind, request Request, ask, look func() (Resu
 	}
 	failed, ok := errors.AsType[*stripe.Error](err)
 	// The failure that Stripe keeps under the key will be its answer for a day.
-	stuck := ok && failed.HTTPStatusCode >= 500 && age > searchLag && failed.LastResponse != nil && failed.LastResponse.Header.Get("Idempotent-Replayed") == "true"
+	stuck := ok && failed.HTTPStatusCode >= 500 && age > stuckAfter && failed.LastResponse != nil && failed.LastResponse.Header.Get("Idempotent-Replayed") == "true"
 	if !stuck && !unexpectedState(err) {
 		return Result{}, verdict(kind, err)
 	}

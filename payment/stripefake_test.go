@@ -53,7 +53,6 @@ type stripeFake struct {
 	events  []fakeEvent
 	faults  []string // of the next writes, in order; "" for none
 	asked   []string // method and path of every call
-	unseen  bool     // search is behind
 	number  int
 }
 
@@ -62,6 +61,7 @@ type fakeIntent struct {
 	amount, capturable, received, refund int64
 	metadata                             map[string]string
 	currency                             string
+	made                                 time.Time
 }
 
 type fakeRefund struct {
@@ -263,7 +263,7 @@ func (f *stripeFake) write(path string, form url.Values) fakeAnswer {
 }
 
 func (f *stripeFake) create(form url.Values) fakeAnswer {
-	intent := &fakeIntent{id: f.next("pi"), amount: formInt(form, "amount"), currency: form.Get("currency"), metadata: metadata(form, map[string]string{})}
+	intent := &fakeIntent{id: f.next("pi"), amount: formInt(form, "amount"), currency: form.Get("currency"), made: f.now(), metadata: metadata(form, map[string]string{})}
 	if form.Get("capture_method") != "manual" || form.Get("confirm") != "true" {
 		f.t.Errorf("intent made with %v, want it confirmed and captured by hand", form)
 	}
@@ -339,9 +339,19 @@ func (f *stripeFake) read(r *http.Request) fakeAnswer {
 				list = append(list, refund.wire())
 			}
 		}
-	case parts[1] == "search":
+	case len(parts) == 1:
+		since, err := strconv.ParseInt(r.URL.Query().Get("created[gte]"), 10, 64)
+		if err != nil {
+			f.t.Errorf("intents are listed by %q, want those of late", r.URL.RawQuery)
+		}
 		for _, intent := range f.intents {
-			if r.URL.Query().Get("query") == fmt.Sprintf("metadata[%q]:%q", metaKey, intent.metadata[metaKey]) && !f.unseen {
+			if intent.made.Unix() >= since {
+				list = append(list, intent.wire())
+			}
+		}
+	case parts[1] == "search":
+		for _, intent := range f.intents { // a minute behind
+			if r.URL.Query().Get("query") == fmt.Sprintf("metadata[%q]:%q", metaKey, intent.metadata[metaKey]) && f.now().Sub(intent.made) > time.Minute {
 				list = append(list, intent.wire())
 			}
 		}

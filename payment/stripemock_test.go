@@ -63,7 +63,7 @@ func TestStripeMock(t *testing.T) {
 			}
 		}
 	}
-	if err := p.needsAction(ctx, request, "pi_1"); err == nil {
+	if err := p.needsAction(ctx, "pi_1"); err == nil {
 		t.Error("needsAction = nil, want a refusal")
 	}
 	bad, err := http.NewRequestWithContext(ctx, http.MethodPost, mock.URL+"/v1/payment_intents",
@@ -80,7 +80,7 @@ func TestStripeMock(t *testing.T) {
 	_ = response.Body.Close()
 	if diff := cmp.Diff([]string{
 		"POST /v1/payment_intents OK", "POST /v1/payment_intents/pi_1/capture OK", "POST /v1/payment_intents/pi_1/cancel OK", "POST /v1/refunds OK",
-		"GET /v1/payment_intents/search OK", "GET /v1/payment_intents/pi_1 OK", "POST /v1/payment_intents/pi_1/capture OK",
+		"GET /v1/payment_intents/search OK", "GET /v1/payment_intents OK", "GET /v1/payment_intents/pi_1 OK", "POST /v1/payment_intents/pi_1/capture OK",
 		"GET /v1/payment_intents/pi_1 OK", "POST /v1/payment_intents/pi_1/cancel OK", "GET /v1/refunds OK", "POST /v1/refunds OK",
 		"POST /v1/payment_intents/pi_1/cancel OK", "POST /v1/payment_intents Bad Request",
 	}, calls); diff != "" {

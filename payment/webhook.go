@@ -115,7 +115,7 @@ func (s *Service) weigh(ctx context.Context, tx *sqldb.Tx, event waitingEvent, n
 	row, err := recordOfCharge(ctx, tx, event)
 	switch {
 	case errors.Is(err, sqldb.ErrNotFound):
-		return s.strange(event), operation{}, nil
+		return s.strange(ctx, tx, event, now)
 	case err != nil:
 		return "", op, err
 	case event.Refusal != nil, event.Kind == KindAuthorize:
@@ -134,13 +134,41 @@ func (s *Service) weigh(ctx context.Context, tx *sqldb.Tx, event waitingEvent, n
 	return s.adopt(ctx, tx, event, row, now)
 }
 
-// strange is what becomes of an event about a charge that our books do not have.
-func (s *Service) strange(event waitingEvent) string {
-	if event.Books != "" && event.Books != s.books {
-		return eventIgnored // another shop's, which shares the account
+// strange says what is to become of an event about a charge that our books do not have. One that was
+// made for an order of ours, as after the database was restored to an earlier day, is entered once it is
+// clear that nobody else will: then it is looked at like every other, whether an order stands behind it.
+func (s *Service) strange(ctx context.Context, tx *sqldb.Tx, event waitingEvent, now time.Time) (state string, op operation, err error) {
+	switch {
+	case event.Books != "" && event.Books != s.books:
+		return eventIgnored, op, nil // another shop's, which shares the account
+	case event.Books == "", event.Refusal != nil, event.Kind != KindAuthorize && event.Kind != KindCapture,
+		event.OrderID <= 0, event.Authorization == "", now.Sub(event.received) < s.settings.UnclaimedAfter:
+		return eventWaiting, op, nil
+	case event.Currency != s.currency.Code:
+		return eventRefused, op, nil
 	}
-	return eventWaiting
+	row := record{orderID: event.OrderID, paid: flag(new(false)), status: text(new(statusOf(pending))), state: pending,
+		amount: event.Amount, currency: event.Currency, provider: event.provider}
+	if row.id, err = insertRecord(ctx, tx, row, now, now); err != nil {
+		return "", op, err
+	}
+	s.log.WarnContext(ctx, "charge that the books did not have is entered", "payment", row.id, "order", row.orderID, "provider", event.provider, "event", event.ID)
+	op = operation{paymentID: row.id, kind: KindAuthorize, amount: event.Amount, reason: madeThere, state: operationPending,
+		requestKey: event.provider + "/" + event.Authorization, providerKey: event.Authorization, busyTo: now}
+	if op.id, err = insertOperation(ctx, tx, op, now); err != nil || event.Kind == KindAuthorize {
+		return eventApplied, op, err
+	}
+	if _, err = s.settle(ctx, tx, op, event.Reference, nil, now); err != nil {
+		return "", op, err
+	}
+	if row, err = recordByID(ctx, tx, row.id); err != nil {
+		return "", op, err
+	}
+	return s.adopt(ctx, tx, event, row, now)
 }
+
+// madeThere is the reason of movements that we did not ask for.
+const madeThere = "made at the provider"
 
 // adopt begins the operation of a movement that the provider tells of and we did not ask for: a person
 // made it in the provider's own pages, or the provider gave a charge up by itself.
@@ -148,14 +176,12 @@ func (s *Service) adopt(ctx context.Context, tx *sqldb.Tx, event waitingEvent, r
 	if row.currency != event.Currency || row.provider != event.provider {
 		return eventRefused, op, nil
 	}
-	op = operation{paymentID: row.id, kind: event.Kind, amount: event.Amount, reason: "made at the provider", state: operationPending,
+	op = operation{paymentID: row.id, kind: event.Kind, amount: event.Amount, reason: madeThere, state: operationPending,
 		requestKey: event.provider + "/" + event.Key, providerKey: event.Key, busyTo: now}
 	op, err = s.reserve(ctx, tx, op, now)
-	if p, ok := errors.AsType[*api.Problem](err); ok {
-		if p.Status == http.StatusConflict {
-			return eventRefused, operation{}, nil
-		}
-		return eventWaiting, operation{}, nil // until the movement under way has ended
+	if _, ok := errors.AsType[*api.Problem](err); ok {
+		// A movement of ours is under way, or an event of what came before has not come yet.
+		return eventWaiting, operation{}, nil
 	}
 	if err != nil {
 		return "", op, err

@@ -138,7 +138,7 @@ func services() []kit.Service {
 				if shop.production() && settings.Sandbox.Enabled {
 					return nil, fmt.Errorf("profile production refuses the sandbox payment provider: set tienda.payment.sandbox.enabled to false")
 				}
-				service, err := payment.New(db, api.NewClient(env.HTTP), shop.currency, settings, env.Log, time.Now)
+				service, err := payment.New(db, api.NewClient(env.HTTP), shop.identity, shop.currency, settings, env.Log, time.Now)
 				if err != nil {
 					return nil, err
 				}
