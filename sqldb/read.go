@@ -35,10 +35,7 @@ func OpenToRead(ctx context.Context, config Config, migrations ...Migrations) (*
 }
 
 func connectToRead(ctx context.Context, config Config) (*DB, error) {
-	db := &DB{observe: config.Observe}
-	if db.observe == nil {
-		db.observe = func(string, time.Duration) {}
-	}
+	db := newDB(config)
 	place := redact(config.URL)
 	if file, ok := strings.CutPrefix(config.URL, "sqlite:"); ok {
 		place = file

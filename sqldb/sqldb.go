@@ -77,7 +77,8 @@ func Open(ctx context.Context, config Config, migrations ...Migrations) (*DB, er
 	return db, nil
 }
 
-func connect(ctx context.Context, config Config) (*DB, error) {
+// newDB is a database before it has connections.
+func newDB(config Config) *DB {
 	db := &DB{observe: config.Observe, statement: config.Statement}
 	if db.observe == nil {
 		db.observe = func(string, time.Duration) {}
@@ -85,6 +86,11 @@ func connect(ctx context.Context, config Config) (*DB, error) {
 	if db.statement == nil {
 		db.statement = func(string, []any) {}
 	}
+	return db
+}
+
+func connect(ctx context.Context, config Config) (*DB, error) {
+	db := newDB(config)
 	if path, ok := strings.CutPrefix(config.URL, "sqlite:"); ok {
 		if config.Bulk {
 			return db, db.openBulkSQLite(ctx, path)
