@@ -51,7 +51,7 @@ const overdue = 2 * time.Minute
 
 // How the work is cut: keys in one range, and ranges looked at side by side.
 const (
-	rangeSize    = 2000
+	rangeSize    = 1000
 	rangesAtOnce = 4
 )
 

@@ -20,7 +20,7 @@ type dossier struct {
 	order   *orderRow
 	lines   []lineRow
 	history []stepRow
-	told    int64 // events of the order that tell of a step
+	told    int64 // events of the order
 	keyOf   int64 // the order that the Idempotency-Key of its checkout stands for; 0 when that is forgotten
 
 	payments   []paymentRow
@@ -76,7 +76,7 @@ type paymentRow struct {
 	amount, captureReserved, captured, refundReserved, refunded int64
 	currency, provider, reference                               string
 	updated                                                     int64
-	told                                                        int64 // events that tell of an outcome
+	told                                                        int64 // events of the payment
 }
 
 type operationRow struct {
@@ -333,7 +333,7 @@ func (f *files) readOrders(ctx context.Context, q sqldb.Querier) error {
 		if d := f.byID[id]; d != nil { // of a plain order that was deleted the events remain
 			d.told = told
 		}
-	}, `SELECT subject, COUNT(*) FROM events WHERE kind = 'order' AND happened NOT IN ('UPDATED', 'DELETED') AND subject > ? AND subject <= ?
+	}, `SELECT subject, COUNT(*) FROM events WHERE kind = 'order' AND subject > ? AND subject <= ?
 		GROUP BY subject ORDER BY subject`)
 }
 
@@ -386,7 +386,7 @@ func (f *files) readPayments(ctx context.Context, q sqldb.Querier) error {
 		d.payments = append(d.payments, p)
 	}, `SELECT p.order_id, p.payment_id, p.state, p.amount, p.capture_reserved, p.captured_amount, p.refund_reserved, p.refunded_amount, p.currency,
 			p.provider, p.provider_reference, p.updated_at,
-			(SELECT COUNT(*) FROM events e WHERE e.kind = 'payment' AND e.subject = p.payment_id AND e.happened NOT IN ('CREATED', 'UPDATED', 'DELETED'))
+			(SELECT COUNT(*) FROM events e WHERE e.kind = 'payment' AND e.subject = p.payment_id)
 		FROM payments p WHERE p.order_id > ? AND p.order_id <= ? ORDER BY p.order_id, p.payment_id`)
 	if err != nil {
 		return err
