@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/url"
 	"time"
+
+	"modernc.org/sqlite"
 )
 
 // ErrInUse is what [Open] for [Config.Bulk] gives when somebody else has the database open.
@@ -18,12 +20,13 @@ var ErrInUse = errors.New("the database is in use")
 func (db *DB) openBulkSQLite(ctx context.Context, path string) error {
 	// Nobody can have left the WAL while somebody else has the file open, which is how that is found out.
 	pragmas := "_pragma=busy_timeout(0)&_pragma=locking_mode(EXCLUSIVE)&_pragma=journal_mode(TRUNCATE)&_pragma=synchronous(OFF)" +
-		"&_pragma=foreign_keys(0)&_pragma=cache_size(-262144)&_pragma=temp_store(MEMORY)"
-	var err error
-	db.engine = engineSQLite
-	if db.write, err = sql.Open("sqlite", "file:"+url.PathEscape(path)+"?_txlock=exclusive&"+pragmas); err != nil {
+		"&_pragma=foreign_keys(0)&_pragma=cache_size(-131072)&_pragma=temp_store(MEMORY)"
+	writer, err := sqlite.NewConnector("file:" + url.PathEscape(path) + "?_txlock=exclusive&" + pragmas)
+	if err != nil {
 		return fmt.Errorf("open database %s: %w", path, err)
 	}
+	db.engine = engineSQLite
+	db.write = sql.OpenDB(preparing{writer, false})
 	db.write.SetMaxOpenConns(1)
 	db.read = db.write
 	var mode string
