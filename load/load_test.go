@@ -236,10 +236,7 @@ func TestInterrupted(t *testing.T) {
 }
 
 // flaky is a transport behind which everything is away now and then, and sessions are forgotten.
-type flaky struct {
-	n    atomic.Int64
-	shop *fakeShop
-}
+type flaky struct{ n atomic.Int64 }
 
 func (f *flaky) RoundTrip(r *http.Request) (*http.Response, error) {
 	n := f.n.Add(1)

@@ -37,18 +37,18 @@ func (c *loadCommand) Run(ctx context.Context, term terminal, environ environmen
 	}
 	options, err := c.options(term, environ)
 	if err != nil {
-		return err
+		return exit{statusUsage, err}
 	}
 	var file *os.File
 	if c.JSON != "" {
 		if file, err = os.Create(c.JSON); err != nil { // before the run: nobody wants to lose one to a typing error
-			return fmt.Errorf("--json: %w", plainPathError(err))
+			return exit{statusUsage, fmt.Errorf("--json: %w", plainPathError(err))}
 		}
 		defer file.Close()
 	}
 	result, err := load.Run(ctx, options)
 	if err != nil {
-		return fmt.Errorf("load: %w", err)
+		return exit{statusBlind, fmt.Errorf("load: %w", err)}
 	}
 	if err := result.Print(term.out); err != nil {
 		return err
@@ -70,10 +70,13 @@ func (c *loadCommand) Run(ctx context.Context, term terminal, environ environmen
 			return fmt.Errorf("--json: %w", err)
 		}
 	}
-	if err == nil && report.Verification != nil && report.Verification.Violations > 0 {
-		err = fmt.Errorf("load: %d violations", report.Verification.Violations)
+	switch {
+	case err != nil:
+		return exit{statusBlind, fmt.Errorf("load: %w", err)}
+	case report.Verification != nil && report.Verification.Violations > 0:
+		return exit{statusViolations, fmt.Errorf("load: %d violations", report.Verification.Violations)}
 	}
-	return err
+	return nil
 }
 
 // loadReport is the file that --json writes.

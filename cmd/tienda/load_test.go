@@ -5,9 +5,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tienda/load"
 )
 
 // load runs `tienda load` against the system and returns what it printed.
@@ -113,5 +118,74 @@ func TestLoadThroughOutages(t *testing.T) {
 	}
 	if !strings.Contains(o.out, " 503") && !strings.Contains(o.out, " no connection") {
 		t.Errorf("no customer met an outage, so this test shows nothing:\n%s", o.out)
+	}
+}
+
+// TestLoadOfTheDocuments runs the command of docs/operations.md, if for a shorter time, and compares the
+// tables there with the mixes there are and with what a verification looks at.
+func TestLoadOfTheDocuments(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), "sqlite")
+	text := documents(t)["docs/operations.md"]
+	_, line, ok := strings.Cut(text, "bin/tienda load ")
+	line, _, _ = strings.Cut(line, "\n")
+	line = strings.Replace(line, "--duration 30s", "--duration 2s", 1)
+	if !ok || !strings.Contains(line, "2s") {
+		t.Fatalf("docs/operations.md runs no load of 30 s: %q", line)
+	}
+	out, err := s.load(append(strings.Fields(line), "--mix", "story,browse=0,async=50,declined=30,lost-answer=0,slow=0")...)
+	if err != nil {
+		t.Fatalf("load: %v\n%s", err, out)
+	}
+	for _, row := range tableRows(text[strings.Index(text, "\n## Load"):], "| invariant |") {
+		name := strings.Trim(row[0], "`")
+		sentence, _, _ := strings.Cut(row[1], ";")
+		// A key without an answer is not to be had of a shop that is well: package load has a shop that is not.
+		if name != "answered" && !strings.Contains(out, sentence) {
+			t.Errorf("the report does not have the invariant %q of the documents, %q:\n%s", name, sentence, out)
+		}
+	}
+	var shares map[string]int
+	story, err := json.Marshal(load.Mixes()["story"])
+	if err == nil {
+		err = json.Unmarshal(story, &shares)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]int{}
+	for _, row := range tableRows(text, "| share |") {
+		if documented[strings.Trim(row[0], "`")], err = strconv.Atoi(row[1]); err != nil {
+			t.Error(err)
+		}
+	}
+	if diff := cmp.Diff(shares, documented); diff != "" {
+		t.Errorf("shares of the mix story (-program +docs):\n%s", diff)
+	}
+}
+
+// TestLoadStatus: a script can tell a shop that breaks its promises from a run that could not be.
+func TestLoadStatus(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		args []string
+		says string
+		want int
+	}{
+		"nobody there":        {[]string{"--target", "http://127.0.0.1:1"}, "is the shop running", statusBlind},
+		"unknown mix":         {[]string{"--mix", "rush"}, "--mix: \"rush\" is no mix", statusUsage},
+		"two ends":            {[]string{"--checkouts", "5", "--duration", "5s"}, "can't be used together", statusUsage},
+		"no users":            {[]string{"--users=-1"}, "users is -1: want 1 to 10000", statusBlind},
+		"password without":    {[]string{"--admin", "admin", "--admin-password-file", "/nowhere"}, "--admin-password-file: /nowhere", statusUsage},
+		"file without name":   {[]string{"--admin-password-file", "x"}, "goes together with --admin", statusUsage},
+		"folder for the JSON": {[]string{"--json", "/"}, "--json: /: is a directory", statusUsage},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := Run(t.Context(), append([]string{"load"}, c.args...), nil, terminal{&lockedBuffer{}, &lockedBuffer{}})
+			if err == nil || !strings.Contains(err.Error(), c.says) || statusOf(err) != c.want {
+				t.Errorf("Run = %v with status %d, want %q with %d", err, statusOf(err), c.says, c.want)
+			}
+		})
 	}
 }

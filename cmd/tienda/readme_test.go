@@ -40,8 +40,9 @@ func checkedOnly() map[string]string {
 		"bin/tienda run --demo cloud-config service-discovery zipkin user product payment shipping favourite proxy-client gateway": "serves on the real ports until it is stopped; the rows of run and up are the same",
 		"export SPRING_DATASOURCE_USERNAME=tienda SPRING_DATASOURCE_PASSWORD=secret":                                               "needs a MySQL server at a fixed address; TestStory runs on one",
 		"SPRING_CLOUD_CONFIG_SERVER_NATIVE_SEARCHLOCATIONS=file:/etc/tienda bin/tienda run cloud-config":                           "serves on the real port until it is stopped; TestConfigurationOfOnesOwn reads such a folder",
-		"bin/tienda audit":                         "looks at ./data; TestAuditStatus and TestAuditOfALiveShop do",
-		"./test/mariadb.sh go test -race ./order/": "is how these tests are run",
+		"export TIENDA_LOAD_ADMIN_PASSWORD=0000":                                                                                   "takes half a minute; TestLoadOfTheDocuments runs it for two seconds",
+		"bin/tienda audit":                                                                                                         "looks at ./data; TestAuditStatus and TestAuditOfALiveShop do",
+		"./test/mariadb.sh go test -race ./order/":                                                                                 "is how these tests are run",
 	}
 }
 
