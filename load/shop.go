@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -129,6 +130,9 @@ func (s *shop) once(ctx context.Context, c call, token string) (answer, error) {
 			return answer{}, &noAnswer{"interrupted", ctx.Err()} // by us: it says nothing about the shop
 		}
 		kind := kindOf(err)
+		if e, ok := errors.AsType[*url.Error](err); ok {
+			err = e.Err // which call it was stands with the step
+		}
 		s.meter.add(c.step, took, kind)
 		return answer{}, &noAnswer{kind, err}
 	}
