@@ -9,8 +9,6 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -103,16 +101,7 @@ const commitsOfCheckout = 12
 func (s *system) transactions() (n int64) {
 	s.tb.Helper()
 	for _, component := range businessServices() {
-		metrics := s.call(http.StatusOK, request{component: component, method: "GET", path: "/metrics"})
-		for line := range strings.Lines(string(metrics.body)) {
-			if strings.HasPrefix(line, "db_query_seconds_count{") && strings.Contains(line, `op="transaction"`) {
-				count, err := strconv.ParseFloat(strings.TrimSpace(line[strings.LastIndexByte(line, ' '):]), 64)
-				if err != nil {
-					s.tb.Fatalf("metric %s: %v", line, err)
-				}
-				n += int64(count)
-			}
-		}
+		n += s.metric(component, "db_query_seconds_count", `op="transaction"`)
 	}
 	return n
 }

@@ -91,8 +91,26 @@ func startWith(tb testing.TB, data string, environ environment, profiles ...stri
 	return startPlace(tb, place{Data: data, Profile: profiles}, environ)
 }
 
-// startPlace is startWith for a place with more than a folder and profiles.
+// startPlace is startWith for a place with more than a folder and profiles. A port that the kernel gave may
+// be taken by somebody's outgoing connection before it is listened on; then others are tried.
 func startPlace(tb testing.TB, where place, environ environment) *system {
+	tb.Helper()
+	for range 5 {
+		s, err := tryPlace(tb, where, environ)
+		if err == nil {
+			tb.Cleanup(func() { s.end() })
+			return s
+		}
+		if !strings.Contains(err.Error(), "is taken by another process") {
+			tb.Fatalf("up: %v\n%s", err, s.out)
+		}
+	}
+	tb.Fatal("up finds its ports taken again and again")
+	return nil
+}
+
+// tryPlace returns when the system is open, or with the error that it ended with.
+func tryPlace(tb testing.TB, where place, environ environment) (*system, error) {
 	tb.Helper()
 	where.Listen, where.ports = "127.0.0.1", freePorts(tb)
 	s := &system{tb: tb, data: where.Data, environ: environ, out: &lockedBuffer{}, done: make(chan error, 1)}
@@ -100,19 +118,20 @@ func startPlace(tb testing.TB, where place, environ environment) *system {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
 	go func() { s.done <- s.up.Run(ctx, terminal{s.out, s.out}, environ) }()
-	tb.Cleanup(func() { s.end() })
 	deadline := time.Now().Add(60 * time.Second)
 	for !strings.Contains(s.out.String(), "tienda is open") {
 		select {
 		case err := <-s.done:
-			tb.Fatalf("up: %v\n%s", err, s.out)
+			cancel()
+			return s, err
 		case <-time.After(10 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
+			cancel()
 			tb.Fatalf("up does not come up:\n%s", s.out)
 		}
 	}
-	return s
+	return s, nil
 }
 
 // end stops the system as Ctrl-C does. A second call does nothing.
