@@ -35,6 +35,12 @@ type Catch struct {
 	Says    string // what it must say: a test may fail for another reason
 }
 
+// Commands of tienda that catch bugs in a whole shop; Says is the name of the invariant that they find violated.
+const (
+	Audit  = "tienda audit"
+	Verify = "tienda load --verify"
+)
+
 // edit replaces text that stands in a file once.
 type edit struct{ file, from, to string }
 
@@ -93,6 +99,9 @@ func parse(text []byte) (Mutant, error) {
 	}
 	if m.Bug == "" || m.Breaks == "" || m.Caught.Command == "" || m.Caught.Says == "" {
 		return m, errors.New("the lines bug, breaks, caught by and says must all be there")
+	}
+	if _, _, ok := m.Caught.Package(); !ok && m.Caught.Command != Audit && m.Caught.Command != Verify {
+		return m, fmt.Errorf("caught by %q: want go test PACKAGE -run TESTS, %s or %s", m.Caught.Command, Audit, Verify)
 	}
 	if len(archive.Files) == 0 || len(archive.Files)%2 != 0 {
 		return m, errors.New("want pairs of sections, \"old FILE\" and \"new FILE\"")

@@ -144,6 +144,11 @@ func TestMutantsAreWritten(t *testing.T) {
 	if len(all) < 15 {
 		t.Errorf("%d mutants, want at least 15", len(all))
 	}
+	for command, least := range map[string]int{mutants.Audit: 3, mutants.Verify: 2} {
+		if n := len(slices.DeleteFunc(slices.Clone(all), func(m mutants.Mutant) bool { return m.Caught.Command != command })); n < least {
+			t.Errorf("%d mutants are caught by %s, want at least %d", n, command, least)
+		}
+	}
 	var table strings.Builder
 	table.WriteString(tableHead)
 	for _, m := range all {
@@ -204,7 +209,7 @@ func TestStaleMutant(t *testing.T) {
 			t.Errorf("Plant with old text %q = %v, want an error that names the mutant and says %s", old, err, want)
 		}
 	}
-	for _, text := range []string{"", "bug: b\n", "bug: b\nbreaks: p\ncaught by: c\nsays: s\n", "bug: b\nbreaks: p\ncaught by: c\nsays: s\n-- a.go --\n-- b.go --\n", "what: x\n"} {
+	for _, text := range []string{"", "bug: b\n", "bug: b\nbreaks: p\ncaught by: tienda audit\nsays: s\n", "bug: b\nbreaks: p\ncaught by: tienda audit\nsays: s\n-- a.go --\n-- b.go --\n", "bug: b\nbreaks: p\ncaught by: luck\nsays: s\n-- old a.go --\n1\n-- new a.go --\n2\n", "what: x\n"} {
 		if err := os.WriteFile(filepath.Join(folder, "some.txtar"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
