@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stripe/stripe-go/v85"
+	"github.com/stripe/stripe-go/v85/form"
 
 	"tienda/api"
 )
@@ -41,9 +42,14 @@ type StripeSettings struct {
 // Stripe does once what it is asked under one Idempotency-Key, with two exceptions that [stripeProvider.once]
 // sees to: it forgets keys after a day, and it repeats a failure of its own under the key that met it.
 // Every object carries our key in its metadata, so that it can be looked for and its events be understood.
+//
+// Of stripe-go it uses the backend and the parameters, not the client: that one, with the methods of all
+// of Stripe's API, would add a quarter to the program. And it reads answers into types of its own, since
+// the library's know each other and cost some megabytes at the first use.
 type stripeProvider struct {
-	client  *stripe.Client
+	backend stripe.Backend
 	connect *http.Client
+	key     string // of the API
 	secret  string // of the webhook endpoint
 	unit    int64  // Stripe's amounts are ours times this
 	now     func() time.Time
@@ -82,13 +88,13 @@ func newStripe(settings StripeSettings, currency api.Currency, now func() time.T
 	connect := &http.Client{Transport: bounded{transport}, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return http.ErrUseLastResponse // the secret key goes to no other address
 	}}
-	backends := stripe.NewBackendsWithConfig(&stripe.BackendConfig{
+	backend := stripe.GetBackendWithConfig(stripe.APIBackend, &stripe.BackendConfig{
 		URL: new(settings.URL), HTTPClient: connect,
 		MaxNetworkRetries: new(int64(0)),                                  // the retries of the service are durable
 		LeveledLogger:     &stripe.LeveledLogger{Level: stripe.LevelNull}, // answers hold client secrets
 		EnableTelemetry:   new(false),
 	})
-	return &stripeProvider{client: stripe.NewClient(key, stripe.WithBackends(backends)), connect: connect, secret: webhookSecret,
+	return &stripeProvider{backend: backend, connect: connect, key: key, secret: webhookSecret,
 		unit: int64(math.Pow10(digits - currency.Digits)), now: now}, nil
 }
 
@@ -146,11 +152,75 @@ func (b bounded) CloseIdleConnections() {
 	}
 }
 
+// The parts of Stripe's objects that are read, of answers and events alike. Events may be of another
+// version of the API than the library's types, which would refuse them.
+type (
+	stripeIntent struct {
+		stripe.APIResource
+		ID               string                     `json:"id"`
+		Status           stripe.PaymentIntentStatus `json:"status"`
+		Amount           int64                      `json:"amount"`
+		AmountCapturable int64                      `json:"amount_capturable"`
+		AmountReceived   int64                      `json:"amount_received"`
+		Currency         string                     `json:"currency"`
+		Metadata         map[string]string          `json:"metadata"`
+		LastPaymentError *struct {
+			Code        string `json:"code"`
+			DeclineCode string `json:"decline_code"`
+		} `json:"last_payment_error"`
+	}
+	stripeRefund struct {
+		stripe.APIResource
+		ID            string              `json:"id"`
+		Status        stripe.RefundStatus `json:"status"`
+		Amount        int64               `json:"amount"`
+		Currency      string              `json:"currency"`
+		PaymentIntent string              `json:"payment_intent"`
+		Metadata      map[string]string   `json:"metadata"`
+		FailureReason string              `json:"failure_reason"`
+	}
+	stripeList[T any] struct {
+		stripe.APIResource
+		HasMore bool `json:"has_more"`
+		Data    []T  `json:"data"`
+	}
+)
+
+// intent makes a call that is answered with an intent.
+func (p *stripeProvider) intent(method, path string, params stripe.ParamsContainer) (stripeIntent, error) {
+	var intent stripeIntent
+	err := p.backend.Call(method, "/v1/payment_intents"+path, p.key, params, &intent)
+	return intent, err
+}
+
+// retrieve reads an intent as it is now.
+func (p *stripeProvider) retrieve(ctx context.Context, id string) (stripeIntent, error) {
+	return p.intent(http.MethodGet, "/"+url.PathEscape(id), &stripe.Params{Context: ctx})
+}
+
+// cancel gives an intent up, under a key or, without one, under a key of the moment.
+func (p *stripeProvider) cancel(id string, params stripe.Params) error {
+	_, err := p.intent(http.MethodPost, "/"+url.PathEscape(id)+"/cancel", &stripe.PaymentIntentCancelParams{Params: params})
+	return err
+}
+
+// list reads a page of a list.
+func (p *stripeProvider) list(path string, params stripe.ParamsContainer, into stripe.LastResponseSetter) error {
+	query := &form.Values{}
+	form.AppendTo(query, params)
+	return p.backend.CallRaw(http.MethodGet, path, p.key, []byte(query.Encode()), params.GetParams(), into)
+}
+
+// keyed are the parameters of a write under a key.
+func keyed(ctx context.Context, key string) stripe.Params {
+	return stripe.Params{Context: ctx, IdempotencyKey: &key}
+}
+
 // Authorize makes an intent and confirms it with the payment method that the token names.
 func (p *stripeProvider) Authorize(ctx context.Context, request Request) (Result, error) {
 	return p.once(KindAuthorize, request, func() (Result, error) {
-		intent, err := p.client.V1PaymentIntents.Create(ctx, &stripe.PaymentIntentCreateParams{
-			Params: keyed(request.Key), Amount: new(request.Amount * p.unit), Currency: new(strings.ToLower(request.Currency)),
+		intent, err := p.intent(http.MethodPost, "", &stripe.PaymentIntentCreateParams{
+			Params: keyed(ctx, request.Key), Amount: new(request.Amount * p.unit), Currency: new(strings.ToLower(request.Currency)),
 			PaymentMethod: new(request.Token), PaymentMethodTypes: []*string{new("card")}, CaptureMethod: new("manual"), Confirm: new(true),
 			// Nobody is there to answer the bank's questions: the checkout has been accepted already.
 			ErrorOnRequiresAction: new(true),
@@ -164,46 +234,54 @@ func (p *stripeProvider) Authorize(ctx context.Context, request Request) (Result
 		if err != nil {
 			return Result{}, err
 		}
-		return p.authorized(ctx, request, intent)
+		return p.authorized(ctx, intent)
 	}, func() (Result, error) {
 		intent, err := p.intentOf(ctx, request.Key)
 		if err != nil {
 			return Result{}, err
 		}
-		return p.authorized(ctx, request, intent)
+		return p.authorized(ctx, intent)
 	})
 }
 
 // intentOf finds the intent that an authorization made, if it did.
-func (p *stripeProvider) intentOf(ctx context.Context, key string) (*stripe.PaymentIntent, error) {
-	found := p.client.V1PaymentIntents.Search(ctx, &stripe.PaymentIntentSearchParams{
-		SearchParams: stripe.SearchParams{Query: fmt.Sprintf("metadata[%q]:%q", metaKey, key)}})
-	for intent, err := range found.All(ctx) {
-		if err != nil || intent.Metadata[metaKey] == key {
-			return intent, err
-		}
+func (p *stripeProvider) intentOf(ctx context.Context, key string) (stripeIntent, error) {
+	ours := func(intent stripeIntent) bool { return intent.Metadata[metaKey] == key }
+	var found stripeList[stripeIntent]
+	err := p.list("/v1/payment_intents/search", &stripe.PaymentIntentSearchParams{
+		SearchParams: stripe.SearchParams{Context: ctx, Query: fmt.Sprintf("metadata[%q]:%q", metaKey, key)}}, &found)
+	if err != nil {
+		return stripeIntent{}, err
+	}
+	if i := slices.IndexFunc(found.Data, ours); i >= 0 {
+		return found.Data[i], nil
 	}
 	// Lists are up to date where the search is behind.
-	recent := p.client.V1PaymentIntents.List(ctx, &stripe.PaymentIntentListParams{ListParams: stripe.ListParams{Limit: new(int64(100))},
-		CreatedRange: &stripe.RangeQueryParams{GreaterThanOrEqual: p.now().Add(-searchLag).Unix()}})
-	looked := 0
-	for intent, err := range recent.All(ctx) {
-		if err != nil || intent.Metadata[metaKey] == key {
-			return intent, err
+	page := stripe.ListParams{Context: ctx, Limit: new(int64(stripePage))}
+	for range mostPages {
+		var recent stripeList[stripeIntent]
+		err := p.list("/v1/payment_intents", &stripe.PaymentIntentListParams{ListParams: page,
+			CreatedRange: &stripe.RangeQueryParams{GreaterThanOrEqual: p.now().Add(-searchLag).Unix()}}, &recent)
+		if err != nil {
+			return stripeIntent{}, err
 		}
-		if looked++; looked == mostRecent {
-			return nil, openError("too many intents to look through for a recent one")
+		if i := slices.IndexFunc(recent.Data, ours); i >= 0 {
+			return recent.Data[i], nil
 		}
+		if !recent.HasMore || len(recent.Data) == 0 {
+			return stripeIntent{}, errNothingThere
+		}
+		page.StartingAfter = new(recent.Data[len(recent.Data)-1].ID)
 	}
-	return nil, errNothingThere
+	return stripeIntent{}, openError("too many intents to look through for a recent one")
 }
 
 // authorized is what an intent means for the authorization that made it.
-func (p *stripeProvider) authorized(ctx context.Context, request Request, intent *stripe.PaymentIntent) (Result, error) {
+func (p *stripeProvider) authorized(ctx context.Context, intent stripeIntent) (Result, error) {
 	if intent.Status == stripe.PaymentIntentStatusProcessing {
 		// The answer of a key is that of then: only the intent itself tells how it went on.
 		var err error
-		if intent, err = p.client.V1PaymentIntents.Retrieve(ctx, intent.ID, nil); err != nil {
+		if intent, err = p.retrieve(ctx, intent.ID); err != nil {
 			return Result{}, err
 		}
 	}
@@ -215,7 +293,7 @@ func (p *stripeProvider) authorized(ctx context.Context, request Request, intent
 	case stripe.PaymentIntentStatusRequiresPaymentMethod:
 		code := string(stripe.ErrorCodeCardDeclined)
 		if why := intent.LastPaymentError; why != nil {
-			code = cmp.Or(string(why.DeclineCode), string(why.Code), code)
+			code = cmp.Or(why.DeclineCode, why.Code, code)
 		}
 		return Result{}, &Refusal{Code: code, Declined: true}
 	case stripe.PaymentIntentStatusCanceled:
@@ -231,7 +309,7 @@ const codeAuthentication = "authentication_required"
 // that no money can be set aside on it later.
 func (p *stripeProvider) needsAction(ctx context.Context, intent string) error {
 	// Under a key of the moment: to cancel again does no harm, and a failure that Stripe keeps would.
-	_, err := p.client.V1PaymentIntents.Cancel(ctx, intent, nil)
+	err := p.cancel(intent, stripe.Params{Context: ctx})
 	if unexpectedState(err) {
 		_, err = p.cancelled(ctx, intent)
 	}
@@ -243,7 +321,7 @@ func (p *stripeProvider) needsAction(ctx context.Context, intent string) error {
 
 // Capture takes money of an intent: once, and what is not taken is given up by Stripe.
 func (p *stripeProvider) Capture(ctx context.Context, request Request) (Result, error) {
-	done := func(intent *stripe.PaymentIntent, err error) (Result, error) {
+	done := func(intent stripeIntent, err error) (Result, error) {
 		switch {
 		case err != nil:
 			return Result{}, err
@@ -255,25 +333,24 @@ func (p *stripeProvider) Capture(ctx context.Context, request Request) (Result, 
 		return Result{}, errNothingThere
 	}
 	return p.once(KindCapture, request, func() (Result, error) {
-		return done(p.client.V1PaymentIntents.Capture(ctx, request.Reference, &stripe.PaymentIntentCaptureParams{
-			Params: keyed(request.Key), AmountToCapture: new(request.Amount * p.unit), Metadata: map[string]string{metaCapture: request.Key},
+		return done(p.intent(http.MethodPost, "/"+url.PathEscape(request.Reference)+"/capture", &stripe.PaymentIntentCaptureParams{
+			Params: keyed(ctx, request.Key), AmountToCapture: new(request.Amount * p.unit), Metadata: map[string]string{metaCapture: request.Key},
 		}))
 	}, func() (Result, error) {
-		return done(p.client.V1PaymentIntents.Retrieve(ctx, request.Reference, nil))
+		return done(p.retrieve(ctx, request.Reference))
 	})
 }
 
 // Void cancels an intent.
 func (p *stripeProvider) Void(ctx context.Context, request Request) (Result, error) {
 	return p.once(KindVoid, request, func() (Result, error) {
-		_, err := p.client.V1PaymentIntents.Cancel(ctx, request.Reference, &stripe.PaymentIntentCancelParams{Params: keyed(request.Key)})
-		return Result{Reference: request.Reference}, err
+		return Result{Reference: request.Reference}, p.cancel(request.Reference, keyed(ctx, request.Key))
 	}, func() (Result, error) { return p.cancelled(ctx, request.Reference) })
 }
 
 // cancelled looks whether an intent is cancelled, by whomever: nothing is set aside on it then.
 func (p *stripeProvider) cancelled(ctx context.Context, intent string) (Result, error) {
-	found, err := p.client.V1PaymentIntents.Retrieve(ctx, intent, nil)
+	found, err := p.retrieve(ctx, intent)
 	if err == nil && found.Status != stripe.PaymentIntentStatusCanceled {
 		err = errNothingThere
 	}
@@ -282,38 +359,46 @@ func (p *stripeProvider) cancelled(ctx context.Context, intent string) (Result, 
 
 // Refund gives money back.
 func (p *stripeProvider) Refund(ctx context.Context, request Request) (Result, error) {
-	done := func(refund *stripe.Refund) (Result, error) {
+	done := func(refund stripeRefund) (Result, error) {
 		switch refund.Status {
 		case stripe.RefundStatusSucceeded, stripe.RefundStatusPending: // pending: Stripe has it and sees to it
 			return Result{Reference: request.Reference}, nil
 		case stripe.RefundStatusFailed, stripe.RefundStatusCanceled:
-			return Result{}, &Refusal{Code: cmp.Or(string(refund.FailureReason), string(refund.Status))}
+			return Result{}, &Refusal{Code: cmp.Or(refund.FailureReason, string(refund.Status))}
 		}
 		return Result{}, openError("refund " + refund.ID + " is " + string(refund.Status))
 	}
 	return p.once(KindRefund, request, func() (Result, error) {
-		refund, err := p.client.V1Refunds.Create(ctx, &stripe.RefundCreateParams{
-			Params: keyed(request.Key), PaymentIntent: new(request.Reference), Amount: new(request.Amount * p.unit),
+		var refund stripeRefund
+		err := p.backend.Call(http.MethodPost, "/v1/refunds", p.key, &stripe.RefundCreateParams{
+			Params: keyed(ctx, request.Key), PaymentIntent: new(request.Reference), Amount: new(request.Amount * p.unit),
 			Metadata: map[string]string{metaBooks: request.Books, metaOrder: request.OrderID.String(), metaPayment: request.PaymentID.String(), metaKey: request.Key},
-		})
+		}, &refund)
 		if err != nil {
 			return Result{}, err
 		}
 		return done(refund)
 	}, func() (Result, error) {
-		for refund, err := range p.client.V1Refunds.List(ctx, &stripe.RefundListParams{PaymentIntent: new(request.Reference)}).All(ctx) {
+		page := stripe.ListParams{Context: ctx, Limit: new(int64(stripePage))}
+		for range mostPages {
+			var list stripeList[stripeRefund]
+			err := p.list("/v1/refunds", &stripe.RefundListParams{ListParams: page, PaymentIntent: new(request.Reference)}, &list)
 			if err != nil {
 				return Result{}, err
 			}
-			if refund.Metadata[metaKey] == request.Key {
-				return done(refund)
+			for _, refund := range list.Data {
+				if refund.Metadata[metaKey] == request.Key {
+					return done(refund)
+				}
 			}
+			if !list.HasMore || len(list.Data) == 0 {
+				return Result{}, errNothingThere
+			}
+			page.StartingAfter = new(list.Data[len(list.Data)-1].ID)
 		}
-		return Result{}, errNothingThere
+		return Result{}, openError("too many refunds to look through")
 	})
 }
-
-func keyed(key string) stripe.Params { return stripe.Params{IdempotencyKey: &key} }
 
 // errNothingThere is what looking finds when the movement did not take place.
 const errNothingThere = openError("no such movement")
@@ -323,8 +408,8 @@ const (
 	keyLife = 23 * time.Hour
 	// searchLag is how far Stripe's search may be behind: a minute, it says, unless something is wrong.
 	searchLag = 5 * time.Minute
-	// mostRecent is how many intents of that time are looked through at most.
-	mostRecent = 2000
+	// stripePage and mostPages are how many objects are looked through at most: 2,000.
+	stripePage, mostPages = 100, 20
 	// stuckAfter is how long a failure of Stripe's own may take to turn out well after all.
 	stuckAfter = 2 * time.Minute
 )

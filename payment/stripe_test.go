@@ -1,6 +1,7 @@
 package payment
 
 import (
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -251,7 +252,7 @@ func TestStripeKeyWrong(t *testing.T) {
 	h.with("a", service, "/payments/authorize", card(1, "20", cardOK)).want(t, 503)
 	h.withStripe(f)
 	h.with("a", service, "/payments/authorize", card(1, "20", cardOK)).want(t, 201)
-	if got := verdict(KindAuthorize, &http.ProtocolError{ErrorString: "client_secret=x"}).Error(); strings.Contains(got, "client_secret") {
+	if got := verdict(KindAuthorize, errors.New("client_secret=x")).Error(); strings.Contains(got, "client_secret") {
 		t.Errorf("verdict = %q, want no part of an answer in it", got)
 	}
 }

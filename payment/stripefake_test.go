@@ -360,7 +360,18 @@ func (f *stripeFake) read(r *http.Request) fakeAnswer {
 	default:
 		return fakeAnswer{status: 200, body: encode(f.intents[parts[1]].wire())}
 	}
-	return fakeAnswer{status: 200, body: encode(map[string]any{"object": "list", "has_more": false, "data": list})}
+	return fakeAnswer{status: 200, body: encode(page(list, r.URL.Query().Get("starting_after")))}
+}
+
+// page is the part of a list behind an object: few at once, whatever was asked for.
+func page(all []any, after string) map[string]any {
+	id := func(object any) string { return object.(map[string]any)["id"].(string) }
+	slices.SortFunc(all, func(a, b any) int { return strings.Compare(id(a), id(b)) })
+	if i := slices.IndexFunc(all, func(object any) bool { return id(object) == after }); i >= 0 {
+		all = all[i+1:]
+	}
+	few := all[:min(len(all), 2)]
+	return map[string]any{"object": "list", "has_more": len(few) < len(all), "data": few}
 }
 
 // do runs f on the stand-in's state, as somebody who uses Stripe's own pages.

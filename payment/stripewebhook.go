@@ -38,32 +38,6 @@ func verifyStripe(secret, header string, body []byte, now time.Time) error {
 	return nil
 }
 
-// The parts of Stripe's objects that events are read for. The library's own types are not used: they
-// would refuse an event of an endpoint whose API version is another than the library's.
-type (
-	stripeIntent struct {
-		ID               string            `json:"id"`
-		Amount           int64             `json:"amount"`
-		AmountCapturable int64             `json:"amount_capturable"`
-		AmountReceived   int64             `json:"amount_received"`
-		Currency         string            `json:"currency"`
-		Metadata         map[string]string `json:"metadata"`
-		LastPaymentError *struct {
-			Code        string `json:"code"`
-			DeclineCode string `json:"decline_code"`
-		} `json:"last_payment_error"`
-	}
-	stripeRefund struct {
-		ID            string            `json:"id"`
-		Status        string            `json:"status"`
-		Amount        int64             `json:"amount"`
-		Currency      string            `json:"currency"`
-		PaymentIntent string            `json:"payment_intent"`
-		Metadata      map[string]string `json:"metadata"`
-		FailureReason string            `json:"failure_reason"`
-	}
-)
-
 // ParseWebhook reads an event of Stripe's.
 //
 // Of those that Stripe sends, payment_intent.amount_capturable_updated and .payment_failed tell what came of
@@ -135,10 +109,10 @@ func (p *stripeProvider) refundEvent(event *Event, raw []byte) error {
 	if err := json.Unmarshal(raw, &refund); err != nil {
 		return err
 	}
-	switch stripe.RefundStatus(refund.Status) {
+	switch refund.Status {
 	case stripe.RefundStatusSucceeded, stripe.RefundStatusPending:
 	case stripe.RefundStatusFailed, stripe.RefundStatusCanceled:
-		event.Refusal = &Refusal{Code: clip(cmp.Or(refund.FailureReason, refund.Status), maxCode)}
+		event.Refusal = &Refusal{Code: clip(cmp.Or(refund.FailureReason, string(refund.Status)), maxCode)}
 	default:
 		return nil
 	}
