@@ -81,8 +81,11 @@ func (o Options) validate() error {
 type Result struct {
 	Target      string    `json:"target"`
 	Users       int       `json:"users"`
+	Duration    float64   `json:"durationSeconds,omitempty"` // as asked for, or
+	Checkouts   int       `json:"checkouts,omitempty"`       // as asked for
 	Mix         Mix       `json:"mix"`
 	Seed        uint64    `json:"seed"`
+	Admin       string    `json:"admin,omitempty"`
 	Began       time.Time `json:"began"` // when the first customer entered, all being logged in
 	SetUp       float64   `json:"setUpSeconds"`
 	Elapsed     float64   `json:"elapsedSeconds"`
@@ -145,7 +148,8 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	group.Wait()
 	stop()
 	result := &Result{
-		Target: o.Target, Users: o.Users, Mix: o.Mix, Seed: o.Seed, Began: began.UTC(), SetUp: began.Sub(setUp).Seconds(), Elapsed: time.Since(began).Seconds(),
+		Target: o.Target, Users: o.Users, Duration: o.Duration.Seconds(), Checkouts: o.Checkouts, Mix: o.Mix, Seed: o.Seed, Admin: o.Admin.Username,
+		Began: began.UTC(), SetUp: began.Sub(setUp).Seconds(), Elapsed: time.Since(began).Seconds(),
 		Interrupted: ctx.Err() != nil, Outcomes: r.record.counts(), Steps: r.shop.meter.table(setUp, began), Record: r.record.checkouts, run: r,
 	}
 	if took := r.record.last.Sub(began); took > 0 {

@@ -305,7 +305,7 @@ func TestProgress(t *testing.T) {
 		t.Fatalf("progress = %q, want some and then an empty line", screen.text)
 	}
 	for _, text := range screen.text {
-		if !strings.HasPrefix(text, "\r") || !strings.HasSuffix(text, "\x1b[K") || strings.Contains(text, "\n") || len(text) > 100 {
+		if !strings.HasPrefix(text, "\r") || !strings.HasSuffix(text, "\x1b[K") || strings.Contains(text, "\n") || len(text) > len("\r\x1b[K")+79 {
 			t.Errorf("progress %q is no line that is rewritten", text)
 		}
 	}

@@ -15,6 +15,9 @@ const (
 	lineEvery    = 5 * time.Second
 )
 
+// screen is how wide a terminal is at least, but for the column that makes it wrap.
+const screen = 79
+
 // progress tells how it goes until stop is called, which waits for the last of it. A line that is
 // rewritten leaves nothing behind.
 func (o Options) progress(text func() string) (stop func()) {
@@ -35,7 +38,11 @@ func (o Options) progress(text func() string) (stop func()) {
 			case <-done:
 				return
 			case <-ticker.C:
-				fmt.Fprint(o.Progress, begin+text()+end) //nolint:errcheck // a terminal that is gone is no reason to end a run
+				line := text()
+				if o.Rewrite && len(line) > screen {
+					line = line[:screen] // a line that wraps cannot be rewritten
+				}
+				fmt.Fprint(o.Progress, begin+line+end) //nolint:errcheck // a terminal that is gone is no reason to end a run
 			}
 		}
 	})
@@ -48,13 +55,15 @@ func (o Options) progress(text func() string) (stop func()) {
 	}
 }
 
-// progress is one line of at most 80 characters in an ordinary run.
+// progress is one line, the most telling first.
 func (r *run) progress(elapsed time.Duration) string {
 	counts, total := r.record.counts(), int64(0)
 	var parts []string
 	for _, name := range outcomeNames(counts) {
 		total += counts[name]
-		parts = append(parts, fmt.Sprintf("%s:%d", name, counts[name]))
+		if counts[name] > 0 {
+			parts = append(parts, fmt.Sprintf("%s:%d", name, counts[name]))
+		}
 	}
 	goal := elapsed.Round(time.Second).String()
 	switch limit := r.options.Duration; {
@@ -68,7 +77,10 @@ func (r *run) progress(elapsed time.Duration) string {
 		done = fmt.Sprintf("%d/%d", total, r.options.Checkouts)
 	}
 	rate := float64(total) / max(elapsed.Seconds(), 0.001)
-	return fmt.Sprintf("%s  %s checkouts, %.1f/s  %s  errors:%d", goal, done, rate, strings.Join(parts, " "), r.shop.meter.failures())
+	if failures := r.shop.meter.failures(); failures > 0 {
+		parts = append(parts, fmt.Sprintf("errors:%d", failures))
+	}
+	return fmt.Sprintf("%s  %s checkouts, %.1f/s  %s", goal, done, rate, strings.Join(parts, " "))
 }
 
 // outcomeNames are the usual outcomes of checkouts, whether there were any or not, and others that there

@@ -221,7 +221,7 @@ func (c *customer) follow(ctx context.Context, checkout *Checkout) {
 
 // await looks at an order until it is no longer PENDING, for a while.
 func (c *customer) await(ctx context.Context, checkout *Checkout) bool {
-	for n := range 20 {
+	for n := range 8 { // about seven seconds
 		order, err := get[api.Order](ctx, c.run.shop, stepOrder, c.account, "/order-service/api/orders/"+checkout.Order.String())
 		if err == nil && order.Status != api.OrderPending {
 			return true
