@@ -131,7 +131,7 @@ func (m Mutant) Plant(root, folder string) (overlay string, err error) {
 			texts[path] = string(text)
 		}
 		if n := strings.Count(texts[path], e.from); n != 1 || e.from == "" {
-			return "", fmt.Errorf("mutant %s: its old text is in %s %d times and must be there once; bring the mutant up to date with the code:\n%s", m.Name, e.file, n, e.from)
+			return "", fmt.Errorf("mutant %s: its old text is in %s %d times and must be there once; bring test/mutants/%s.txtar up to date with the code:\n%s", m.Name, e.file, n, m.Name, e.from)
 		}
 		texts[path] = strings.Replace(texts[path], e.from, e.to, 1)
 	}

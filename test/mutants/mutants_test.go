@@ -137,10 +137,10 @@ func run(t *testing.T, binary, root, pkg, engine, tests string) (string, error) 
 	return string(out), err
 }
 
-// TestMutantsAreWritten holds every mutant to its sources and to the list that people read.
+// TestMutantsAreWritten holds the mutants to the list that people read.
 func TestMutantsAreWritten(t *testing.T) {
 	t.Parallel()
-	all, root := load(t)
+	all, _ := load(t)
 	if len(all) < 15 {
 		t.Errorf("%d mutants, want at least 15", len(all))
 	}
@@ -152,9 +152,6 @@ func TestMutantsAreWritten(t *testing.T) {
 	var table strings.Builder
 	table.WriteString(tableHead)
 	for _, m := range all {
-		if _, err := m.Plant(root, t.TempDir()); err != nil {
-			t.Error(err)
-		}
 		on := ""
 		if m.Caught.Engine != "sqlite" {
 			on = " on " + m.Caught.Engine
