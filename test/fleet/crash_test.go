@@ -81,6 +81,10 @@ type occasion struct {
 	hit   int
 }
 
+func (at occasion) String() string {
+	return fmt.Sprintf("%s, %s, time %d", at.story.name, at.point, at.hit)
+}
+
 // TestCrashPoints kills a shop at the points that an order passes, which a run without crashes has told,
 // each in a checkout or a cancellation of its own. After the restart its key is sent again: the order comes
 // to its end within 30 seconds, once, and the books hold.
@@ -105,7 +109,16 @@ func TestCrashPoints(t *testing.T) {
 			s := open(t, binary)
 			slowest := time.Duration(0)
 			for n := i; n < len(points); n += shops {
-				slowest = max(slowest, s.crash(points[n]))
+				took, passed := s.crash(points[n])
+				if !passed {
+					// Some points are passed once in the life of a shop.
+					fresh := open(t, binary)
+					if took, passed = fresh.crash(points[n]); !passed {
+						t.Errorf("%s: not passed", points[n])
+					}
+					fresh.audit(binary)
+				}
+				slowest = max(slowest, took)
 			}
 			s.audit(binary)
 			t.Logf("the slowest order came to its end %s after the restart", slowest.Round(10*time.Millisecond))
@@ -268,11 +281,10 @@ func (s *shop) count() int {
 }
 
 // crash tells a story in which the shop is killed at a point, and returns how long after the restart it
-// was at its end.
-func (s *shop) crash(at occasion) time.Duration {
+// was at its end, and whether the point was passed at all.
+func (s *shop) crash(at occasion) (took time.Duration, passed bool) {
 	s.t.Helper()
-	name := fmt.Sprintf("%s, %s, time %d", at.story.name, at.point, at.hit)
-	for range 3 {
+	for range 2 {
 		ask, before := at.story.begin(s), s.crashes()
 		s.orders++
 		key := fmt.Sprintf("%s-%d", strings.ReplaceAll(at.story.name, " ", "-"), s.orders)
@@ -285,7 +297,7 @@ func (s *shop) crash(at occasion) time.Duration {
 			exit := s.exits[len(s.exits)-1]
 			s.mu.Unlock()
 			if exit.Crashed != at.point {
-				s.t.Errorf("%s: the shop ended otherwise: %+v", name, exit)
+				s.t.Errorf("%s: the shop ended otherwise: %+v", at, exit)
 			}
 		}
 		s.opened()
@@ -294,20 +306,19 @@ func (s *shop) crash(at occasion) time.Duration {
 			status = ask(key)
 			return status == at.story.final
 		}, bound)
-		took := time.Since(began)
+		took = time.Since(began)
 		if !ended {
-			s.t.Errorf("%s: %s after the restart the key is still answered %d", name, bound, status)
+			s.t.Errorf("%s: %s after the restart the key is still answered %d", at, bound, status)
 		}
 		if n := s.count(); n != s.orders {
-			s.t.Errorf("%s: there are %d orders, want %d", name, n, s.orders)
+			s.t.Errorf("%s: there are %d orders, want %d", at, n, s.orders)
 			s.orders = n
 		}
 		if reached {
-			return took
+			return took, true
 		}
 	}
-	s.t.Errorf("%s: not passed in three tries", name)
-	return 0
+	return 0, false
 }
 
 func (s *shop) crashes() int {
