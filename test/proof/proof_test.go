@@ -117,10 +117,11 @@ func TestKillsAreThreeSecondsApart(t *testing.T) {
 		}
 		return sum
 	}
-	if average := pauses(5) / 10_000; math.Abs(average.Seconds()-killEvery.Seconds()) > 0.1 {
+	five := pauses(5)
+	if average := five / 10_000; math.Abs(average.Seconds()-killEvery.Seconds()) > 0.1 {
 		t.Errorf("a kill every %s, want %s", average, killEvery)
 	}
-	if pauses(5) != pauses(5) || pauses(5) == pauses(6) {
+	if again, six := pauses(5), pauses(6); again != five || six == five {
 		t.Error("the pauses do not follow from the seed")
 	}
 }
