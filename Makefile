@@ -26,7 +26,7 @@ test: build ## all tests, on SQLite and on a private MariaDB; then the journey
 	$(GO) test -race -tags faults ./fault
 	$(GO) test -tags faults -run TestFaultsOfTheShop ./cmd/tienda
 	./test/mariadb.sh $(GO) test -count=1 -timeout 20m -parallel 1 -run '$(LOADED)' ./cmd/tienda
-	$(GO) test -count=1 -timeout 10m -parallel 6 -run '$(KILLING)' ./test/fleet
+	$(GO) test -count=1 -timeout 10m -parallel 8 -run '$(KILLING)' ./test/fleet
 	$(MAKE) proof-short mutants
 	./test/journey.sh
 
@@ -39,7 +39,7 @@ PROOF := $(GO) run ./test/proof -version '$(VERSION)' -seed $(or $(SEED),0) -cli
 proof: ## orders survive anything: 10,000 checkouts while processes are killed; the report is in bin/proof
 	./test/mariadb.sh
 	$(PROOF) -checkouts $(or $(CHECKOUTS),10000)
-	$(GO) test -count=1 -timeout 15m -parallel 6 -run TestCrashPoints ./test/fleet -crash-all
+	$(GO) test -count=1 -timeout 15m -parallel 8 -run TestCrashPoints ./test/fleet -crash-all
 
 proof-short: ## the same with 500 checkouts, in less than two minutes
 	./test/mariadb.sh

@@ -29,7 +29,7 @@ const (
 	// sample is how many crash points are tried without -crash-all.
 	sample = 24
 	// shops is how many shops are killed side by side: most of the time they wait for a lease to run out.
-	shops = 6
+	shops = 8
 	// bound is how long after the restart an order may go on that a crash interrupted.
 	bound = 30 * time.Second
 )
