@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tienda/api"
 	"tienda/load"
 )
 
@@ -79,13 +81,36 @@ func TestLoad(t *testing.T) {
 	})
 }
 
-// TestLoadWithoutAdministrator buys what there is, and takes it as it comes when that is sold.
+// TestLoadWithoutAdministrator buys what there is of a shop that has little, and takes it as it comes when
+// that is sold.
 func TestLoadWithoutAdministrator(t *testing.T) {
 	t.Parallel()
 	s := start(t, t.TempDir(), "sqlite")
-	out, err := s.load("--users", "4", "--duration", "3s", "--mix", "checkout", "--verify")
+	admin := s.login("admin", "0000")
+	var products api.List[api.Product]
+	s.call(http.StatusOK, request{method: "GET", path: "/product-service/api/products?inStock=true"}).decode(t, &products)
+	for i, product := range products.Collection {
+		if left := *product.Quantity - 1; left > 0 {
+			s.call(http.StatusCreated, request{method: "POST", path: fmt.Sprintf("/product-service/api/products/%d/stock-movements", product.ProductID), token: admin,
+				body: fmt.Sprintf(`{"quantity":%d,"reason":"WRITTEN_OFF"}`, -left), header: key(fmt.Sprint("left-", i))})
+		}
+	}
+	file := filepath.Join(t.TempDir(), "load.json")
+	out, err := s.load("--users", "4", "--checkouts", "100", "--mix", "checkout", "--verify", "--json", file)
 	if err != nil || !strings.Contains(out, "everything holds") {
 		t.Errorf("load: %v\n%s", err, out)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var report struct{ Outcomes map[string]int64 }
+	if err := json.Unmarshal(text, &report); err != nil {
+		t.Fatal(err)
+	}
+	sold, short := report.Outcomes["201"]+report.Outcomes["202"], report.Outcomes["409"]
+	if sold == 0 || short == 0 || sold+short != 100 || sold > int64(len(products.Collection)) {
+		t.Errorf("outcomes = %v, want sales of at most the %d things there were, and for the rest 409", report.Outcomes, len(products.Collection))
 	}
 }
 
