@@ -24,7 +24,7 @@ func Append(ctx context.Context, tx *sqldb.Tx, kind string, subject api.ID, chan
 			return fmt.Errorf("event of %s %d: %w", kind, subject, err)
 		}
 	}
-	_, err := tx.Exec(ctx, `INSERT INTO events (kind, subject, happened, actor, happened_at, data) VALUES (?, ?, ?, ?, ?, ?)`,
+	err := tx.Later(ctx, `INSERT INTO events (kind, subject, happened, actor, happened_at, data) VALUES (?, ?, ?, ?, ?, ?)`,
 		kind, int64(subject), change, auth.CallerOf(ctx).String(), sqldb.Instant(now), string(text))
 	if err != nil {
 		return fmt.Errorf("event of %s %d: %w", kind, subject, err)

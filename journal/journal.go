@@ -175,17 +175,15 @@ func (q *Request) UnmarshalText(text []byte) error {
 
 // SetSubject names the row the write is about, when it came to be only after [Request.Claim].
 func (q Request) SetSubject(ctx context.Context, tx *sqldb.Tx, subject api.ID) error {
-	_, err := tx.Exec(ctx, `UPDATE idempotency_keys SET subject = ? WHERE caller = ? AND route = ? AND idempotency_key = ?`,
+	return tx.Later(ctx, `UPDATE idempotency_keys SET subject = ? WHERE caller = ? AND route = ? AND idempotency_key = ?`,
 		int64(subject), q.caller, q.route, q.key)
-	return err
 }
 
 // NotBusy ends the claim of a request that is answered without a final outcome: from now on the key
 // finds the state of the row instead of a 409.
 func (q Request) NotBusy(ctx context.Context, tx *sqldb.Tx) error {
-	_, err := tx.Exec(ctx, `UPDATE idempotency_keys SET busy_until = NULL WHERE caller = ? AND route = ? AND idempotency_key = ?`,
+	return tx.Later(ctx, `UPDATE idempotency_keys SET busy_until = NULL WHERE caller = ? AND route = ? AND idempotency_key = ?`,
 		q.caller, q.route, q.key)
-	return err
 }
 
 // Store keeps the final answer for replays.
@@ -194,9 +192,8 @@ func (q Request) Store(ctx context.Context, tx *sqldb.Tx, answer Answer) error {
 	if err != nil {
 		return fmt.Errorf("store answer: %w", err)
 	}
-	_, err = tx.Exec(ctx, `UPDATE idempotency_keys SET status = ?, location = ?, answer = ?, busy_until = NULL
+	return tx.Later(ctx, `UPDATE idempotency_keys SET status = ?, location = ?, answer = ?, busy_until = NULL
 		WHERE caller = ? AND route = ? AND idempotency_key = ?`, answer.Status, answer.Location, string(body), q.caller, q.route, q.key)
-	return err
 }
 
 // Once runs a write that is one transaction: do is given the transaction and returns the answer, which

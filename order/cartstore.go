@@ -121,7 +121,7 @@ func beginCheckout(ctx context.Context, tx *sqldb.Tx, c cart, now time.Time) (bo
 
 // nameOrder writes on the cart which order its checkout is about.
 func nameOrder(ctx context.Context, tx *sqldb.Tx, id, order api.ID) error {
-	if _, err := tx.Exec(ctx, `UPDATE carts SET order_id = ? WHERE cart_id = ?`, int64(order), int64(id)); err != nil {
+	if err := tx.Later(ctx, `UPDATE carts SET order_id = ? WHERE cart_id = ?`, int64(order), int64(id)); err != nil {
 		return fmt.Errorf("order of cart %d: %w", id, err)
 	}
 	return nil

@@ -50,7 +50,7 @@ func sagaByID(ctx context.Context, q sqldb.Querier, id api.ID) (saga, error) {
 }
 
 func insertSaga(ctx context.Context, tx *sqldb.Tx, g saga) error {
-	_, err := tx.Exec(ctx, `INSERT INTO sagas (`+sagaColumns+`) VALUES (?, ?, ?, 0, ?, ?, ?, ?, '', '', '', '', ?, ?, ?, ?, ?)`,
+	err := tx.Later(ctx, `INSERT INTO sagas (`+sagaColumns+`) VALUES (?, ?, ?, 0, ?, ?, ?, ?, '', '', '', '', ?, ?, ?, ?, ?)`,
 		int64(g.orderID), string(g.step), g.attempts, sqldb.Instant(g.nextAt), g.leaseOwner, instantOrZero(g.leaseUntil), sqldb.Instant(g.deadline),
 		g.provider, g.token, g.request, g.traceParent, false)
 	if err != nil {

@@ -165,7 +165,7 @@ func transition(ctx context.Context, tx *sqldb.Tx, o *record, to, actor, reason 
 
 // appendHistory writes a line of history and the event; the row of the order is locked by the caller.
 func appendHistory(ctx context.Context, tx *sqldb.Tx, o record, from, actor, reason string, now time.Time) error {
-	_, err := tx.Exec(ctx, `INSERT INTO order_transitions (order_id, seq, from_status, to_status, happened_at, actor, reason)
+	err := tx.Later(ctx, `INSERT INTO order_transitions (order_id, seq, from_status, to_status, happened_at, actor, reason)
 		SELECT ?, COALESCE(MAX(seq), 0) + 1, ?, ?, ?, ?, ? FROM order_transitions WHERE order_id = ?`,
 		int64(o.id), from, o.status, sqldb.Instant(now), actor, reason, int64(o.id))
 	if err != nil {
@@ -188,7 +188,7 @@ func eventData(o record, from, reason string) map[string]any {
 
 // learn writes what a neighbour said about the order's payment and shipment.
 func learn(ctx context.Context, tx *sqldb.Tx, o record, now time.Time) error {
-	_, err := tx.Exec(ctx, `UPDATE orders SET payment_id = ?, payment_state = ?, shipment_id = ?, shipment_state = ?, tracking_number = ?,
+	err := tx.Later(ctx, `UPDATE orders SET payment_id = ?, payment_state = ?, shipment_id = ?, shipment_state = ?, tracking_number = ?,
 		version = version + 1, updated_at = ? WHERE order_id = ?`,
 		int64(o.payment.PaymentID), o.payment.State, int64(o.shipment.ShipmentID), o.shipment.State, o.shipment.TrackingNumber, sqldb.Instant(now), int64(o.id))
 	if err != nil {
@@ -214,7 +214,7 @@ type line struct {
 
 func insertLines(ctx context.Context, tx *sqldb.Tx, o record, lines []line) error {
 	for _, l := range lines {
-		_, err := tx.Exec(ctx, `INSERT INTO order_lines (order_id, product_id, product_title, sku, quantity, unit_price, line_total, tax, currency)
+		err := tx.Later(ctx, `INSERT INTO order_lines (order_id, product_id, product_title, sku, quantity, unit_price, line_total, tax, currency)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 			int64(o.id), int64(l.productID), l.title, l.sku, l.quantity, l.unitPrice, l.lineTotal, l.tax, o.currency)
 		if err != nil {

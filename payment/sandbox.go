@@ -75,7 +75,7 @@ func (b *sandbox) Authorize(ctx context.Context, request Request) (Result, error
 			return "", &Refusal{Code: "invalid_token", Declined: true}
 		}
 		reference := "sbx_" + rand.Text()
-		_, err := tx.Insert(ctx, `INSERT INTO sandbox_charges (reference, payment_id, order_id, amount, captured_amount, refunded_amount,
+		err := tx.Later(ctx, `INSERT INTO sandbox_charges (reference, payment_id, order_id, amount, captured_amount, refunded_amount,
 			voided, currency, created_at) VALUES (?, ?, ?, ?, 0, 0, ?, ?, ?)`, reference, int64(request.PaymentID), int64(request.OrderID),
 			request.Amount, false, request.Currency, sqldb.Instant(b.now()))
 		return reference, err
@@ -148,10 +148,10 @@ func (b *sandbox) once(ctx context.Context, kind Kind, request Request, do func(
 			}
 		}
 		if first {
-			_, err = tx.Exec(ctx, `INSERT INTO sandbox_operations (operation_key, kind, outcome, failure_code, reference, amount, created_at)
+			err = tx.Later(ctx, `INSERT INTO sandbox_operations (operation_key, kind, outcome, failure_code, reference, amount, created_at)
 				VALUES (?, ?, ?, ?, ?, ?, ?)`, request.Key, kind, outcome, code, result.Reference, request.Amount, sqldb.Instant(b.now()))
 		} else {
-			_, err = tx.Exec(ctx, `UPDATE sandbox_operations SET outcome = ?, failure_code = ?, reference = ? WHERE operation_key = ?`,
+			err = tx.Later(ctx, `UPDATE sandbox_operations SET outcome = ?, failure_code = ?, reference = ? WHERE operation_key = ?`,
 				outcome, code, result.Reference, request.Key)
 		}
 		if err != nil || failing || refusal != nil {

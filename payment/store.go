@@ -244,7 +244,7 @@ func post(ctx context.Context, tx *sqldb.Tx, op operation, p record, now time.Ti
 		args = append(args, int64(op.id), side.account, side.amount, p.currency, int64(p.orderID), int64(p.id), sqldb.Instant(now))
 	}
 	rows := strings.TrimSuffix(strings.Repeat("(?, ?, ?, ?, ?, ?, ?), ", len(postings)), ", ")
-	_, err := tx.Exec(ctx, `INSERT INTO ledger_postings (entry_id, account, amount, currency, order_id, payment_id, posted_at) VALUES `+rows, args...)
+	err := tx.Later(ctx, `INSERT INTO ledger_postings (entry_id, account, amount, currency, order_id, payment_id, posted_at) VALUES `+rows, args...)
 	if err != nil {
 		return fmt.Errorf("post operation %d: %w", op.id, err)
 	}

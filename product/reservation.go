@@ -197,10 +197,11 @@ func wrongState(reservation api.Reservation) error {
 	return api.Conflict("the reservation of order %d is %s", reservation.OrderID, reservation.State)
 }
 
-// insertReservation writes a reservation and its items; one of the same order is [sqldb.ErrConflict].
+// insertReservation writes a reservation and its items; one of the same order makes the transaction
+// [sqldb.ErrConflict].
 func (s *Service) insertReservation(ctx context.Context, tx *sqldb.Tx, reservation api.Reservation) error {
 	now := sqldb.Instant(s.now())
-	_, err := tx.Exec(ctx, `INSERT INTO reservations (order_id, state, expires_at, created_at, updated_at) VALUES (?, ?, ?, ?, ?)`,
+	err := tx.Later(ctx, `INSERT INTO reservations (order_id, state, expires_at, created_at, updated_at) VALUES (?, ?, ?, ?, ?)`,
 		reservation.OrderID, reservation.State, sqldb.Instant(reservation.ExpiresAt), now, now)
 	if err != nil {
 		return fmt.Errorf("reserve for order %d: %w", reservation.OrderID, err)
@@ -213,7 +214,7 @@ func (s *Service) insertReservation(ctx context.Context, tx *sqldb.Tx, reservati
 		args = append(args, reservation.OrderID, item.ProductID, item.Quantity)
 	}
 	values := strings.TrimSuffix(strings.Repeat("(?, ?, ?), ", len(reservation.Items)), ", ")
-	if _, err := tx.Exec(ctx, `INSERT INTO reservation_items (order_id, product_id, quantity) VALUES `+values, args...); err != nil {
+	if err := tx.Later(ctx, `INSERT INTO reservation_items (order_id, product_id, quantity) VALUES `+values, args...); err != nil {
 		return fmt.Errorf("reserve items for order %d: %w", reservation.OrderID, err)
 	}
 	return nil
@@ -291,7 +292,7 @@ func (s *Service) sell(ctx context.Context, tx *sqldb.Tx, reservation api.Reserv
 			return err
 		}
 		sold := api.StockMovement{ProductID: item.ProductID, Quantity: -item.Quantity, Reason: api.MovementSold, OrderID: reservation.OrderID}
-		if _, err := s.record(ctx, tx, sold); err != nil {
+		if err := s.record(ctx, tx, &sold); err != nil {
 			return err
 		}
 	}
@@ -319,7 +320,7 @@ func (s *Service) takeBack(ctx context.Context, tx *sqldb.Tx, reservation api.Re
 			return err
 		}
 		returned := api.StockMovement{ProductID: item.ProductID, Quantity: item.Quantity, Reason: api.MovementReturned, OrderID: reservation.OrderID}
-		if _, err := s.record(ctx, tx, returned); err != nil {
+		if err := s.record(ctx, tx, &returned); err != nil {
 			return err
 		}
 	}

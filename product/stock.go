@@ -127,32 +127,32 @@ func (s *Service) move(ctx context.Context, tx *sqldb.Tx, movement api.StockMove
 		}
 		return movement, outOfStock(short)
 	}
-	if movement, err = s.record(ctx, tx, movement); err != nil {
+	if err := s.record(ctx, tx, &movement); err != nil {
 		return movement, err
+	}
+	err = tx.QueryRow(ctx, `SELECT movement_id, balance FROM stock_movements WHERE product_id = ? ORDER BY movement_id DESC LIMIT 1`, movement.ProductID).
+		Scan(&movement.MovementID, &movement.Balance)
+	if err != nil {
+		return movement, fmt.Errorf("balance of product %d: %w", movement.ProductID, err)
 	}
 	return movement, journal.Append(ctx, tx, "stock", movement.ProductID, movement.Reason, movement, movement.At)
 }
 
 // record writes a line of the ledger in the transaction that changed what is on hand; the row of the
 // product is locked since, so lines and balances stand in the same order.
-func (s *Service) record(ctx context.Context, tx *sqldb.Tx, movement api.StockMovement) (api.StockMovement, error) {
+func (s *Service) record(ctx context.Context, tx *sqldb.Tx, movement *api.StockMovement) error {
 	movement.Actor, movement.At = auth.CallerOf(ctx).String(), s.now().UTC().Truncate(time.Microsecond)
-	err := tx.QueryRow(ctx, `SELECT on_hand FROM products WHERE product_id = ?`, movement.ProductID).Scan(&movement.Balance)
-	if err != nil {
-		return movement, fmt.Errorf("balance of product %d: %w", movement.ProductID, err)
-	}
 	var order any
 	if movement.OrderID != 0 {
 		order = movement.OrderID
 	}
-	id, err := tx.Insert(ctx, `INSERT INTO stock_movements (product_id, quantity, reason, note, order_id, balance, actor, created_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, movement.ProductID, movement.Quantity, movement.Reason, movement.Note, order,
-		movement.Balance, movement.Actor, sqldb.Instant(movement.At))
+	err := tx.Later(ctx, `INSERT INTO stock_movements (product_id, quantity, reason, note, order_id, balance, actor, created_at)
+		SELECT product_id, ?, ?, ?, ?, on_hand, ?, ? FROM products WHERE product_id = ?`,
+		movement.Quantity, movement.Reason, movement.Note, order, movement.Actor, sqldb.Instant(movement.At), movement.ProductID)
 	if err != nil {
-		return movement, fmt.Errorf("record stock movement of product %d: %w", movement.ProductID, err)
+		return fmt.Errorf("record stock movement of product %d: %w", movement.ProductID, err)
 	}
-	movement.MovementID = api.ID(id)
-	return movement, nil
+	return nil
 }
 
 // shortOf tells of a product of which less is available than was asked for.

@@ -188,7 +188,7 @@ func saveStep(ctx context.Context, tx *sqldb.Tx, s api.Shipment, from string) er
 }
 
 func insertEvent(ctx context.Context, tx *sqldb.Tx, shipment api.ID, e api.ShipmentEvent) error {
-	_, err := tx.Exec(ctx, `INSERT INTO shipment_events (shipment_id, from_state, state, carrier, tracking_number, note, actor, happened_at)
+	err := tx.Later(ctx, `INSERT INTO shipment_events (shipment_id, from_state, state, carrier, tracking_number, note, actor, happened_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, int64(shipment), e.From, e.State, e.Carrier, e.TrackingNumber, e.Note, e.Actor, sqldb.Instant(e.At))
 	if err != nil {
 		return fmt.Errorf("event of shipment %d: %w", shipment, err)
@@ -243,7 +243,7 @@ func scanNotification(scan func(...any) error) (notification, error) {
 }
 
 func insertNotification(ctx context.Context, tx *sqldb.Tx, s api.Shipment, now time.Time) error {
-	_, err := tx.Exec(ctx, `INSERT INTO notifications (shipment_id, order_id, state, tracking_number, attempts, deliver_at)
+	err := tx.Later(ctx, `INSERT INTO notifications (shipment_id, order_id, state, tracking_number, attempts, deliver_at)
 		VALUES (?, ?, ?, ?, 0, ?)`, int64(s.ShipmentID), int64(s.OrderID), s.State, s.TrackingNumber, sqldb.Instant(now))
 	if err != nil {
 		return fmt.Errorf("notification of shipment %d: %w", s.ShipmentID, err)

@@ -38,6 +38,7 @@ func (c preparing) Connect(ctx context.Context) (driver.Conn, error) {
 type preparedConn struct {
 	driver.Conn
 	begun      bool
+	committed  bool // by the statement before
 	statements map[string]*prepared
 	uses       int64 // counts, to tell which statement was used last
 	refused    bool  // the server prepares no more
@@ -55,7 +56,7 @@ func (c *preparedConn) statement(ctx context.Context, query string, args []drive
 		s.used = c.uses
 		return s, nil
 	}
-	if c.refused || len(args) == 0 || strings.HasPrefix(query, "PRAGMA") {
+	if c.refused || len(args) == 0 || strings.HasPrefix(query, "PRAGMA") || strings.Contains(query, nextStatement) {
 		return nil, nil
 	}
 	stmt, err := c.Conn.(driver.ConnPrepareContext).PrepareContext(ctx, query)
@@ -96,7 +97,9 @@ func (c *preparedConn) ExecContext(ctx context.Context, query string, args []dri
 	case err != nil:
 		return nil, err
 	case s == nil:
-		return c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args)
+		result, err := c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args)
+		c.committed = err == nil && strings.HasSuffix(query, commitStatement)
+		return result, err
 	}
 	return s.Stmt.(driver.StmtExecContext).ExecContext(ctx, args)
 }
@@ -121,16 +124,20 @@ func (c *preparedConn) PrepareContext(ctx context.Context, query string) (driver
 // BeginTx implements driver.ConnBeginTx.
 func (c *preparedConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	if c.begun {
-		return begunTx{c.Conn.(driver.ExecerContext)}, nil
+		c.committed = false
+		return begunTx{c}, nil
 	}
 	return c.Conn.(driver.ConnBeginTx).BeginTx(ctx, opts)
 }
 
 // begunTx is a transaction that began with its first statement.
-type begunTx struct{ driver.ExecerContext }
+type begunTx struct{ *preparedConn }
 
 // Commit implements driver.Tx.
 func (t begunTx) Commit() error {
+	if t.committed {
+		return nil
+	}
 	_, err := t.ExecContext(context.Background(), "COMMIT", nil)
 	return err
 }

@@ -51,6 +51,7 @@ type Config struct {
 type DB struct {
 	read, write *sql.DB
 	engine      engine
+	batches     bool // see [Tx.Later]
 	observe     func(op string, elapsed time.Duration)
 	statement   func(query string, args []any)
 }
@@ -106,6 +107,7 @@ func connect(ctx context.Context, config Config) (*DB, error) {
 		return nil, fmt.Errorf("data source %s: %w", redact(config.URL), err)
 	}
 	dsn.Params["autocommit"] = "0"
+	dsn.MultiStatements = true // for [Tx.Later]; no statement is made of input
 	inTransaction, err := mysql.NewConnector(dsn)
 	if err != nil {
 		return nil, fmt.Errorf("data source %s: %w", redact(config.URL), err)
@@ -117,6 +119,7 @@ func connect(ctx context.Context, config Config) (*DB, error) {
 	} else {
 		db.read = pool(preparing{readCommitted{connector}, false}, 8)
 		db.write = pool(preparing{readCommitted{inTransaction}, true}, 12)
+		db.batches = true
 	}
 	if err := db.read.PingContext(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("connect to %s as %q: %w", redact(config.URL), dsn.User, err), db.Close())

@@ -46,13 +46,24 @@ type Querier interface {
 type Tx struct {
 	tx *sql.Tx
 	db *DB
+
+	later     []string // see [Tx.Later]
+	laterArgs []any
 }
 
 // Row is the answer of QueryRow. Scan maps errors as all of this package does.
-type Row struct{ row *sql.Row }
+type Row struct {
+	row *sql.Row
+	err error // of what had to run before
+}
 
 // Scan copies the columns into dest; no row is [ErrNotFound].
-func (r Row) Scan(dest ...any) error { return mapError(r.row.Scan(dest...)) }
+func (r Row) Scan(dest ...any) error {
+	if r.err != nil {
+		return mapError(r.err)
+	}
+	return mapError(r.row.Scan(dest...))
+}
 
 // attempts bounds how often a transaction runs when the engine picks it as a deadlock's victim.
 const attempts = 8
@@ -91,16 +102,14 @@ func (db *DB) txOnce(ctx context.Context, do func(*Tx) error) error {
 			_ = sqlTx.Rollback() // the error that led here is the one to report
 		}
 	}()
-	if err := do(&Tx{tx: sqlTx, db: db}); err != nil {
+	tx := &Tx{tx: sqlTx, db: db}
+	if err := do(tx); err != nil {
 		return err
 	}
 	done = true
 	fault.BeforeCommit()
-	if err := sqlTx.Commit(); err != nil {
-		if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
-			err = ctx.Err() // that is why database/sql has rolled it back already
-		}
-		return fmt.Errorf("commit: %w", mapError(err))
+	if err := tx.commit(ctx); err != nil {
+		return err
 	}
 	fault.AfterCommit()
 	return nil
@@ -116,11 +125,14 @@ func (db *DB) Query(ctx context.Context, query string, args ...any) (*sql.Rows, 
 // QueryRow reads one row outside of a transaction.
 func (db *DB) QueryRow(ctx context.Context, query string, args ...any) Row {
 	defer db.timed(query, args, time.Now())
-	return Row{db.read.QueryRowContext(ctx, query, args...)}
+	return Row{row: db.read.QueryRowContext(ctx, query, args...)}
 }
 
 // Query reads rows inside the transaction; the caller closes them before the next statement.
 func (tx *Tx) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if err := tx.flush(ctx); err != nil {
+		return nil, mapError(err)
+	}
 	defer tx.db.timed(query, args, time.Now())
 	rows, err := tx.tx.QueryContext(ctx, query, args...) //nolint:sqlclosecheck // the caller closes
 	return rows, mapError(err)
@@ -128,8 +140,11 @@ func (tx *Tx) Query(ctx context.Context, query string, args ...any) (*sql.Rows, 
 
 // QueryRow reads one row inside the transaction.
 func (tx *Tx) QueryRow(ctx context.Context, query string, args ...any) Row {
+	if err := tx.flush(ctx); err != nil {
+		return Row{err: err}
+	}
 	defer tx.db.timed(query, args, time.Now())
-	return Row{tx.tx.QueryRowContext(ctx, query, args...)}
+	return Row{row: tx.tx.QueryRowContext(ctx, query, args...)}
 }
 
 // LockRow reads one row by a unique key and keeps everybody else from changing it until the transaction
@@ -145,7 +160,7 @@ func (tx *Tx) LockRow(ctx context.Context, query string, args ...any) Row {
 // Exec writes and returns how many rows matched.
 func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
 	defer tx.db.timed(query, args, time.Now())
-	result, err := tx.tx.ExecContext(ctx, query, args...)
+	result, err := tx.exec(ctx, query, args)
 	if err != nil {
 		return 0, mapError(err)
 	}
@@ -155,7 +170,7 @@ func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error
 // Insert writes one row and returns the id that the engine gave it.
 func (tx *Tx) Insert(ctx context.Context, query string, args ...any) (int64, error) {
 	defer tx.db.timed(query, args, time.Now())
-	result, err := tx.tx.ExecContext(ctx, query, args...)
+	result, err := tx.exec(ctx, query, args)
 	if err != nil {
 		return 0, mapError(err)
 	}

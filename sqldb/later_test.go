@@ -1,0 +1,114 @@
+package sqldb_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tienda/sqldb"
+	"tienda/sqldb/sqldbtest"
+)
+
+var notes = []sqldb.Migrations{{Name: "notes", Files: fstest.MapFS{"migrations/0001_create_notes.sql": {Data: []byte(`-- +goose Up
+CREATE TABLE notes (
+    note_id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    name VARCHAR(64) NOT NULL
+) DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
+CREATE UNIQUE INDEX notes_name ON notes (name);
+`)}}}}
+
+func namesOf(t *testing.T, q sqldb.Querier) []string {
+	t.Helper()
+	names, err := sqldb.All(t.Context(), q, func(scan func(...any) error) (name string, err error) { return name, scan(&name) },
+		`SELECT name FROM notes ORDER BY note_id`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// What is left for later is written in its order, with the next statement, before the next read, or with
+// the commit, whatever it holds.
+func TestLater(t *testing.T) {
+	t.Parallel()
+	sqldbtest.Each(t, notes, func(t *testing.T, db *sqldb.DB) {
+		ctx := t.Context()
+		const hostile = "it's;\nCOMMIT \\'; -- ? \\"
+		err := db.Tx(ctx, func(tx *sqldb.Tx) error {
+			later := func(name string) {
+				if err := tx.Later(ctx, `INSERT INTO notes (name) VALUES (?)`, name); err != nil {
+					t.Error(err)
+				}
+			}
+			later("one")
+			namesOf(t, tx)
+			later("two")
+			if diff := cmp.Diff([]string{"one", "two"}, namesOf(t, tx)); diff != "" {
+				t.Errorf("read in the transaction (-want +got):\n%s", diff)
+			}
+			later(hostile)
+			n, err := tx.Exec(ctx, `UPDATE notes SET name = ? WHERE name IN (?, ?)`, "2", "two", "none")
+			if err != nil || n != 1 {
+				t.Errorf("Exec behind what was left = %d, %v; want its own one row", n, err)
+			}
+			later("four")
+			id, err := tx.Insert(ctx, `INSERT INTO notes (name) VALUES (?)`, "five")
+			if err != nil || id != 5 {
+				t.Errorf("Insert behind what was left = %d, %v; want 5", id, err)
+			}
+			later("six")
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"one", "2", hostile, "four", "five", "six"}, namesOf(t, db)); diff != "" {
+			t.Errorf("written (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// An error of what was left is that of the transaction, of which nothing stays; so is nothing of one that
+// gives up or whose context has ended.
+func TestLaterFails(t *testing.T) {
+	t.Parallel()
+	sqldbtest.Each(t, notes, func(t *testing.T, db *sqldb.DB) {
+		ctx := t.Context()
+		insert := func(ctx context.Context, tx *sqldb.Tx, names ...string) error {
+			for _, name := range names {
+				if err := tx.Later(ctx, `INSERT INTO notes (name) VALUES (?)`, name); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		for range 3 { // the connection is as good as before
+			err := db.Tx(ctx, func(tx *sqldb.Tx) error { return insert(ctx, tx, "a", "b", "a", "c") })
+			if !errors.Is(err, sqldb.ErrConflict) {
+				t.Errorf("Tx = %v, want ErrConflict", err)
+			}
+			given := errors.New("no")
+			if err := db.Tx(ctx, func(tx *sqldb.Tx) error { return errors.Join(insert(ctx, tx, "d"), given) }); !errors.Is(err, given) {
+				t.Errorf("Tx = %v, want the error given", err)
+			}
+			ended, end := context.WithCancel(ctx)
+			err = db.Tx(ended, func(tx *sqldb.Tx) error {
+				err := insert(ended, tx, "e")
+				end()
+				return err
+			})
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("Tx whose context has ended = %v, want context.Canceled", err)
+			}
+		}
+		if err := db.Tx(ctx, func(tx *sqldb.Tx) error { return insert(ctx, tx, "z") }); err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff([]string{"z"}, namesOf(t, db)); diff != "" {
+			t.Errorf("written (-want +got):\n%s", diff)
+		}
+	})
+}
