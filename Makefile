@@ -5,7 +5,7 @@ BIN      := bin/tienda
 LINT     := $(GO) tool -modfile=tools/go.mod golangci-lint
 VERSION  := $(shell git describe --always --dirty --abbrev=12 2>/dev/null)
 
-.PHONY: up build test mutants proof proof-short check lint journey bench memory clean
+.PHONY: up build test mutants proof proof-short check lint journey bench scale memory clean
 
 up: ## run the whole shop on this machine
 	$(GO) run ./cmd/tienda up
@@ -55,6 +55,9 @@ check: lint test ## exactly what CI runs
 
 bench: build ## the figures of docs/performance.md
 	./test/bench.sh
+
+scale: ## a shop with a million products and orders beside a small one: see docs/performance.md
+	./test/scale.sh
 
 memory: build ## resident memory of every component
 	./test/memory.sh

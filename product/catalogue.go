@@ -40,11 +40,13 @@ func (s *Service) listProducts(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	products, total, err := s.find(ctx, page, wanted)
+	found, err := s.find(ctx, page, wanted)
 	if err != nil {
 		return err
 	}
-	return web.JSON(w, http.StatusOK, web.Rows(page, products, total, func(p api.Product) api.ID { return p.ProductID }))
+	list := web.Rows(page, found.products, found.total, func(p api.Product) api.ID { return p.ProductID })
+	list.Page.LowerBound = list.Page.LowerBound || !found.exact
+	return web.JSON(w, http.StatusOK, list)
 }
 
 // countAll counts the rows of a list. A page that is not full tells its total without a count.

@@ -2,12 +2,11 @@ package product
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"tienda/api"
 	"tienda/sqldb"
@@ -81,67 +80,126 @@ func (s *Service) readFilter(r *http.Request) (filter, error) {
 
 // few is up to how many products a list is found by their ids and sorted among themselves. Of more, the rows
 // are gone through in the order that is asked for until the page is full: with a million products and pages
-// of twenty both cost about the same at this number.
-const few = 2000
+// of twenty that is less work than to find them all.
+const few = 1000
 
-// find returns a page of the products that a filter lets through, and how many there are.
-func (s *Service) find(ctx context.Context, page web.PageRequest, f filter) ([]api.Product, int64, error) {
-	if f.nothing {
-		return []api.Product{}, 0, nil
-	}
-	if f.named || (len(f.bounds) == 0 && len(f.words) == 0) {
-		where, args := f.where(func(bound) bool { return true })
-		return s.page(ctx, page, f.visible, where, args, func() (int64, error) { return s.total(ctx, "SELECT p.product_id FROM products p WHERE "+where, args) })
-	}
-	matching, args, err := s.matching(ctx, f)
-	if err != nil {
-		return nil, 0, err
-	}
-	if !s.totals.many(matching, args, s.now()) {
-		ids, err := sqldb.All(ctx, s.db, scanID, matching+fmt.Sprintf(" LIMIT %d", few+1), args...)
-		if err != nil {
-			return nil, 0, fmt.Errorf("find products: %w", err)
-		}
-		if len(ids) <= few {
-			products, err := s.pageOf(ctx, page, f.visible, ids)
-			return products, int64(len(ids)), err
-		}
-	}
-	// Of what the order does not go by, the index is hidden from the optimizer.
-	where, whereArgs := f.where(func(b bound) bool {
-		return page.SortsBy(b.column) || (b.column == "p.category_id" && len(b.args) == 1 && page.SortsBy("p.product_id"))
-	})
-	return s.page(ctx, page, f.visible, where, whereArgs, func() (int64, error) { return s.total(ctx, matching, args) })
+// found is a page of products. total is a lower bound unless exact.
+type found struct {
+	products []api.Product
+	total    int64
+	exact    bool
 }
 
-// page reads one page of products and, unless it shows by itself how many there are, counts them.
-func (s *Service) page(ctx context.Context, page web.PageRequest, visible, where string, args []any, count func() (int64, error)) ([]api.Product, int64, error) {
+// find returns a page of the products that a filter lets through, and how many there are.
+func (s *Service) find(ctx context.Context, page web.PageRequest, f filter) (found, error) {
+	switch {
+	case f.nothing:
+		return found{[]api.Product{}, 0, true}, nil
+	case len(f.words) > 0:
+		return s.search(ctx, page, f)
+	}
+	where, args := f.where(func(bound) bool { return true })
+	all := query{"SELECT p.product_id FROM products p WHERE " + where, args}
+	if !f.named && len(f.bounds) > 0 {
+		if known, ok := s.totals.known(all, s.now()); !ok || known.ids != nil {
+			ids, err := s.idsOf(ctx, all)
+			if err != nil {
+				return found{}, err
+			}
+			if len(ids) <= s.few {
+				return s.pageOf(ctx, page, f.visible, ids)
+			}
+		}
+		where, args = f.where(func(b bound) bool { return f.ordered(b, page) })
+	}
+	return s.page(ctx, page, f.visible, query{"SELECT p.product_id FROM products p WHERE " + where, args}, func() (int64, bool, error) {
+		n, err := s.total(ctx, all)
+		return n, true, err
+	})
+}
+
+// ordered reports whether a bound may choose the index although there are many products: its index has the
+// order of the page. From the others it is hidden, or the optimizer would sort all that they let through.
+func (f filter) ordered(b bound, page web.PageRequest) bool {
+	return page.SortsBy(b.column) || (b.column == "p.category_id" && len(b.args) == 1 && page.SortsBy("p.product_id"))
+}
+
+// search is find for a filter with words.
+func (s *Service) search(ctx context.Context, page web.PageRequest, f filter) (found, error) {
+	words, err := s.whole(ctx, f.words)
+	if err != nil {
+		return found{}, err
+	}
+	first, n, err := s.rarest(ctx, words)
+	if err != nil {
+		return found{}, err
+	}
+	matching := f.matching("t", words, first)
+	if n <= int64(s.few) {
+		ids, err := s.idsOf(ctx, matching)
+		if err != nil {
+			return found{}, err
+		}
+		return s.pageOf(ctx, page, f.visible, ids)
+	}
+	// All words are common: how many products have them together is found out in the background.
+	known, ok := s.totals.known(matching, s.now())
+	switch {
+	case !ok:
+		s.totals.want(matching)
+	case known.ids != nil:
+		return s.pageOf(ctx, page, f.visible, slices.Clone(known.ids))
+	}
+	f.words = words
+	where, args := f.where(func(b bound) bool { return f.ordered(b, page) })
+	walk := query{"SELECT p.product_id FROM products p WHERE " + where, args}
+	if page.SortsBy("p.product_id") && !words[first].prefix {
+		walk = f.matching("p", words, first) // the products that have a term stand in the order of their ids
+	}
+	return s.page(ctx, page, f.visible, walk, func() (int64, bool, error) { return known.n, ok, nil })
+}
+
+// query is a statement with its arguments.
+type query struct {
+	text string
+	args []any
+}
+
+// idsOf are the ids that a query finds, as far as they are few; one more when they are not.
+func (s *Service) idsOf(ctx context.Context, q query) ([]api.ID, error) {
+	ids, err := sqldb.All(ctx, s.db, scanID, q.text+fmt.Sprintf(" LIMIT %d", s.few+1), q.args...)
+	if err != nil {
+		return nil, fmt.Errorf("find products: %w", err)
+	}
+	return ids, nil
+}
+
+// page reads the products of one page, whose ids walk finds, and, unless the page shows by itself how many there
+// are in all, asks count.
+func (s *Service) page(ctx context.Context, page web.PageRequest, visible string, walk query, count func() (n int64, exact bool, err error)) (found, error) {
 	behind, behindArgs := page.Condition()
-	args = slices.Concat(args, behindArgs)
-	var products []api.Product
-	var err error
-	if page.Number == 0 && page.SortsBy("p.product_id") {
-		products, err = s.products(ctx, s.db, where+behind+page.Tail(), args...)
-	} else {
-		products, err = s.inOrder(ctx, visible, "SELECT p.product_id FROM products p WHERE "+where+behind+page.Tail(), args)
-	}
+	products, err := s.inOrder(ctx, visible, query{walk.text + behind + page.Tail(), slices.Concat(walk.args, behindArgs)})
 	if err != nil {
-		return nil, 0, err
+		return found{}, err
 	}
+	shown := int64(page.Number*page.Size + len(products))
 	if behind == "" && len(products) < page.Size && (len(products) > 0 || page.Number == 0) {
-		return products, int64(page.Number*page.Size + len(products)), nil
+		return found{products, shown, true}, nil
 	}
-	total, err := count()
+	n, exact, err := count()
 	if err != nil {
-		return nil, 0, fmt.Errorf("count products: %w", err)
+		return found{}, fmt.Errorf("count products: %w", err)
 	}
-	return products, total, nil
+	if !exact {
+		n = shown + 1 // there may be another page
+	}
+	return found{products, n, exact}, nil
 }
 
 // inOrder reads the products whose ids a query returns, in its order. Asked for all columns at once, MariaDB
 // sorts the whole table rather than go along an index; for the ids alone the index has all it needs.
-func (s *Service) inOrder(ctx context.Context, visible, query string, args []any) ([]api.Product, error) {
-	ids, err := sqldb.All(ctx, s.db, scanID, query, args...)
+func (s *Service) inOrder(ctx context.Context, visible string, q query) ([]api.Product, error) {
+	ids, err := sqldb.All(ctx, s.db, scanID, q.text, q.args...)
 	if err != nil {
 		return nil, fmt.Errorf("find products: %w", err)
 	}
@@ -157,16 +215,18 @@ func (s *Service) inOrder(ctx context.Context, visible, query string, args []any
 	return products, err
 }
 
-// pageOf reads a page of the products with these ids.
-func (s *Service) pageOf(ctx context.Context, page web.PageRequest, visible string, ids []api.ID) ([]api.Product, error) {
+// pageOf reads a page of the products with these ids, which are all that there are.
+func (s *Service) pageOf(ctx context.Context, page web.PageRequest, visible string, ids []api.ID) (found, error) {
+	total := int64(len(ids))
 	if page.SortsBy("p.product_id") {
 		ids, page.Number = page.Window(ids), 0 // no need to read the others to leave them out
 	}
 	if len(ids) == 0 {
-		return []api.Product{}, nil
+		return found{[]api.Product{}, total, true}, nil
 	}
 	behind, behindArgs := page.Condition()
-	return s.products(ctx, s.db, visible+" AND "+anyOf("p.product_id", len(ids))+behind+page.Tail(), slices.Concat(sqldb.Args(ids), behindArgs)...)
+	products, err := s.products(ctx, s.db, visible+" AND "+anyOf("p.product_id", len(ids))+behind+page.Tail(), slices.Concat(sqldb.Args(ids), behindArgs)...)
+	return found{products, total, true}, err
 }
 
 // where is the condition on products p. An index helps only those bounds that may use one.
@@ -193,103 +253,96 @@ func holds(product string, w word) (text string, args []any) {
 	return "(SELECT 1 FROM product_terms w WHERE w.product_id = " + product + " AND " + condition + " LIMIT 1) = 1", args
 }
 
-// matching is the query of the ids of all products that fit, in no order. With words it begins at the rarest.
-func (s *Service) matching(ctx context.Context, f filter) (query string, args []any, err error) {
-	if len(f.words) == 0 {
-		where, args := f.where(func(bound) bool { return true })
-		return "SELECT p.product_id FROM products p WHERE " + where, args, nil
+// matching finds the ids of all products that fit, beginning at those that have one of the words. With a whole
+// word they come in their order.
+func (f filter) matching(alias string, words []word, first int) query {
+	text := "SELECT "
+	if words[first].prefix { // several terms of a product may begin alike
+		text += "DISTINCT "
 	}
-	first, err := s.rarest(ctx, f.words)
-	if err != nil {
-		return "", nil, err
-	}
-	query = "SELECT t.product_id FROM product_terms t WHERE "
-	if f.words[first].prefix { // several terms of a product may begin alike
-		query = "SELECT DISTINCT t.product_id FROM product_terms t WHERE "
-	}
-	condition, args := f.words[first].condition("t")
-	query += condition
-	for i, w := range f.words {
+	condition, args := words[first].condition(alias)
+	text += alias + ".product_id FROM product_terms " + alias + " WHERE " + condition
+	for i, w := range words {
 		if i != first {
-			condition, wordArgs := holds("t.product_id", w)
-			query, args = query+" AND "+condition, append(args, wordArgs...)
+			condition, wordArgs := holds(alias+".product_id", w)
+			text, args = text+" AND "+condition, append(args, wordArgs...)
 		}
 	}
 	f.words = nil
 	where, whereArgs := f.where(func(bound) bool { return false })
-	return query + " AND (SELECT 1 FROM products p WHERE p.product_id = t.product_id AND " + where + ") = 1", append(args, whereArgs...), nil
+	where = strings.ReplaceAll(where, "p.", "q.") // p may be the terms
+	return query{text + " AND (SELECT 1 FROM products q WHERE q.product_id = " + alias + ".product_id AND " + where + ") = 1", append(args, whereArgs...)}
 }
 
-// rarest is the word that fewest products hold, as far as a short look tells.
-func (s *Service) rarest(ctx context.Context, words []word) (first int, err error) {
-	if len(words) == 1 {
-		return 0, nil
+// whole makes a whole word of the last one when there is only one term that begins like it.
+func (s *Service) whole(ctx context.Context, words []word) ([]word, error) {
+	last := words[len(words)-1]
+	condition, args := last.condition("t")
+	next := func(condition string, args ...any) (term string, err error) {
+		err = s.db.QueryRow(ctx, "SELECT t.term FROM product_terms t WHERE "+condition+" ORDER BY t.term LIMIT 1", args...).Scan(&term)
+		return term, err
 	}
-	const look = 1000
-	fewest := int64(look + 2)
+	only, err := next(condition, args...)
+	if err == nil {
+		_, err = next("t.term > ? AND t.term < ?", only, args[1])
+		if errors.Is(err, sqldb.ErrNotFound) {
+			return append(slices.Clone(words[:len(words)-1]), word{only, false}), nil
+		}
+	}
+	if err != nil && !errors.Is(err, sqldb.ErrNotFound) {
+		return nil, fmt.Errorf("look for a word: %w", err)
+	}
+	return words, nil
+}
+
+// rarest is the word that fewest products hold, and how many, as far as they are few.
+func (s *Service) rarest(ctx context.Context, words []word) (first int, fewest int64, err error) {
+	fewest = int64(s.few) + 2
 	for i, w := range words {
 		condition, args := w.condition("t")
-		n, err := sqldb.Count(ctx, s.db, look, "SELECT t.product_id FROM product_terms t WHERE "+condition, args...)
+		n, err := sqldb.Count(ctx, s.db, s.few, "SELECT t.product_id FROM product_terms t WHERE "+condition, args...)
 		if err != nil {
-			return 0, fmt.Errorf("count a word: %w", err)
+			return 0, 0, fmt.Errorf("count a word: %w", err)
 		}
-		if n < fewest {
+		// Of two that are both common, a whole word is in order.
+		if n < fewest || (n == fewest && words[first].prefix) {
 			first, fewest = i, n
 		}
 	}
-	return first, nil
+	return first, fewest, nil
 }
 
-// total counts the rows of a query, or knows the number from less than [totalLife] ago when it was large.
-func (s *Service) total(ctx context.Context, query string, args []any) (int64, error) {
-	if n, ok := s.totals.known(query, args, s.now()); ok {
-		return n, nil
+// total counts the rows of a query, or knows the number from a short while ago when it was large.
+func (s *Service) total(ctx context.Context, q query) (int64, error) {
+	if known, ok := s.totals.known(q, s.now()); ok {
+		return known.n, nil
 	}
-	n, err := sqldb.Count(ctx, s.db, web.ExactTotal, query, args...)
-	if err == nil && n > few {
-		s.totals.keep(query, args, n, s.now())
+	n, err := sqldb.Count(ctx, s.db, web.ExactTotal, q.text, q.args...)
+	if err == nil && n > int64(s.few) {
+		s.totals.keep(q, total{n: n}, s.now())
 	}
 	return n, err
 }
 
-// How long and how many totals are kept.
-const (
-	totalLife  = 30 * time.Second
-	mostTotals = 1000
-)
-
-// totals are how many products some filters let through, of those that are many: to count them again for
-// each page of each customer would cost far more than the page. The zero value is ready.
-type totals struct {
-	mu   sync.Mutex
-	kept map[string]keptTotal
-}
-
-type keptTotal struct {
-	n     int64
-	until time.Time
-}
-
-func totalKey(query string, args []any) string { return query + fmt.Sprintln(args...) }
-
-func (t *totals) known(query string, args []any, now time.Time) (int64, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	kept, ok := t.kept[totalKey(query, args)]
-	return kept.n, ok && now.Before(kept.until)
-}
-
-// many reports whether a query is known to have more than a few rows.
-func (t *totals) many(query string, args []any, now time.Time) bool {
-	_, ok := t.known(query, args, now)
-	return ok
-}
-
-func (t *totals) keep(query string, args []any, n int64, now time.Time) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.kept == nil || len(t.kept) >= mostTotals {
-		t.kept = map[string]keptTotal{}
+// count finds out what the search of common words brings, one after the other, until ctx ends.
+func (s *Service) count(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case q := <-s.totals.wanted:
+			ids, err := s.idsOf(ctx, q)
+			t := total{n: int64(len(ids)), ids: ids}
+			if err == nil && len(ids) > s.few {
+				t.ids = nil
+				t.n, err = sqldb.Count(ctx, s.db, web.ExactTotal, q.text, q.args...)
+			}
+			if err != nil && ctx.Err() == nil {
+				s.log.WarnContext(ctx, "cannot count what a search finds", "err", err)
+			}
+			if err == nil {
+				s.totals.keep(q, t, s.now())
+			}
+		}
 	}
-	t.kept[totalKey(query, args)] = keptTotal{n, now.Add(totalLife)}
 }

@@ -48,13 +48,14 @@ type Service struct {
 	settings Settings
 	log      *slog.Logger
 	now      func() time.Time
-	totals   totals
+	totals   *totals
+	few      int // see [few]
 }
 
 // New makes the service on a database that holds its [Migrations] and those of the journal. All prices
 // are in currency.
 func New(db *sqldb.DB, currency api.Currency, settings Settings, log *slog.Logger, now func() time.Time) *Service {
-	return &Service{db: db, currency: currency, settings: settings, log: log, now: now}
+	return &Service{db: db, currency: currency, settings: settings, log: log, now: now, totals: newTotals(), few: few}
 }
 
 // contextPath is what the links in answers begin with.
@@ -137,9 +138,10 @@ const (
 // Run expires reservations and forgets old idempotency keys until ctx ends, which is no error. What
 // fails is logged and tried again at the next turn.
 func (s *Service) Run(ctx context.Context) error {
-	var forgetting sync.WaitGroup
-	defer forgetting.Wait()
-	forgetting.Go(func() { journal.Forget(ctx, s.db, s.now, s.log) })
+	var background sync.WaitGroup
+	defer background.Wait()
+	background.Go(func() { journal.Forget(ctx, s.db, s.now, s.log) })
+	background.Go(func() { s.count(ctx) })
 	ticker := time.NewTicker(expireEvery)
 	defer ticker.Stop()
 	for {

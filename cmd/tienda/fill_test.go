@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -104,15 +105,7 @@ func TestFillKnowsTheTables(t *testing.T) {
 					continue
 				}
 				name := service + "." + table
-				rows, err := db.Query(t.Context(), "SELECT * FROM "+table+" LIMIT 0")
-				if err != nil {
-					t.Fatal(err)
-				}
-				columns, err := rows.Columns()
-				_ = rows.Close() // nothing was read
-				if err != nil {
-					t.Fatal(err)
-				}
+				columns := columnsOf(t, db, table)
 				counts := make([]string, len(columns))
 				values := make([]int64, len(columns))
 				dest := make([]any, len(columns))
@@ -140,6 +133,20 @@ func TestFillKnowsTheTables(t *testing.T) {
 			t.Errorf("%s is listed as left empty and does not exist", name)
 		}
 	})
+}
+
+func columnsOf(tb testing.TB, db *sqldb.DB, table string) []string {
+	tb.Helper()
+	rows, err := db.Query(tb.Context(), "SELECT * FROM "+table+" LIMIT 0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err = errors.Join(err, rows.Err()); err != nil {
+		tb.Fatal(err)
+	}
+	return columns
 }
 
 func tablesOf(tb testing.TB, db *sqldb.DB, environ environment) []string {

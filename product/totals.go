@@ -1,0 +1,74 @@
+package product
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"tienda/api"
+)
+
+// A total younger than totalFresh is as good as new. One younger than totalLife is still told, and counted
+// again in the background, so that nobody waits for what everybody asks.
+const (
+	totalFresh = 30 * time.Second
+	totalLife  = 5 * time.Minute
+	mostTotals = 1000
+)
+
+// total is how many products a query finds when they are many, and the products themselves when it was the
+// way to find that out that was long.
+type total struct {
+	n     int64
+	ids   []api.ID // nil unless they are few
+	at    time.Time
+	asked bool // for a newer one
+}
+
+// totals remembers what it takes long to count: to do so for each page of each customer would cost far more
+// than the page. Queries that are to be counted go into wanted.
+type totals struct {
+	wanted chan query
+	mu     sync.Mutex
+	kept   map[string]total
+}
+
+func newTotals() *totals { return &totals{wanted: make(chan query, 64), kept: map[string]total{}} }
+
+func (q query) key() string { return q.text + fmt.Sprintln(q.args...) }
+
+// known is what is known of a query. What begins to be old is counted again, once.
+func (t *totals) known(q query, now time.Time) (total, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	kept, ok := t.kept[q.key()]
+	age := now.Sub(kept.at)
+	if !ok || age >= totalLife {
+		return total{}, false
+	}
+	if age >= totalFresh && !kept.asked && t.want(q) {
+		kept.asked = true
+		t.kept[q.key()] = kept
+	}
+	return kept, true
+}
+
+// want has a query counted soon, unless there is too much to do already.
+func (t *totals) want(q query) bool {
+	select {
+	case t.wanted <- q:
+		return true
+	default:
+		return false
+	}
+}
+
+func (t *totals) keep(q query, kept total, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.kept) >= mostTotals {
+		t.kept = map[string]total{}
+	}
+	kept.at = now
+	t.kept[q.key()] = kept
+}
