@@ -21,18 +21,9 @@ func scans(db Databases) []scan {
 		newStockScan(product),
 		&keyScan{order, keysOf{{order, nth("created_at", "idempotency_keys")}}},
 		&cartScan{order, keysOf{{order, nth("cart_id", "carts")}}},
-		&ownerScan{keysOf{{payment, nth("operation_id", "payment_operations")}}, payment, "payment-service", "operation",
-			`SELECT o.operation_id, o.payment_id FROM payment_operations o LEFT JOIN payments p ON p.payment_id = o.payment_id
-			WHERE o.operation_id > ? AND o.operation_id <= ? AND p.payment_id IS NULL`, "payment",
-			`SELECT COUNT(*) FROM payment_operations WHERE operation_id > ? AND operation_id <= ?`},
-		&ownerScan{keysOf{{payment, nth("charge_id", "sandbox_charges")}}, payment, "payment-service", "charge of the sandbox",
-			`SELECT c.charge_id, c.payment_id FROM sandbox_charges c LEFT JOIN payments p ON p.payment_id = c.payment_id
-			WHERE c.charge_id > ? AND c.charge_id <= ? AND p.payment_id IS NULL`, "payment",
-			`SELECT COUNT(*) FROM sandbox_charges WHERE charge_id > ? AND charge_id <= ?`},
-		&ownerScan{keysOf{{shipping, nth("event_id", "shipment_events")}}, shipping, "shipping-service", "shipment event",
-			`SELECT e.event_id, e.shipment_id FROM shipment_events e LEFT JOIN shipments s ON s.shipment_id = e.shipment_id
-			WHERE e.event_id > ? AND e.event_id <= ? AND s.shipment_id IS NULL`, "shipment",
-			`SELECT COUNT(*) FROM shipment_events WHERE event_id > ? AND event_id <= ?`},
+		newOwnerScan(payment, "payment-service", "operation", "payment_operations", "operation_id", "payments", "payment_id"),
+		newOwnerScan(payment, "payment-service", "charge of the sandbox", "sandbox_charges", "charge_id", "payments", "payment_id"),
+		newOwnerScan(shipping, "shipping-service", "shipment event", "shipment_events", "event_id", "shipments", "shipment_id"),
 		whole{product, "product-service", lookAtReserved},
 		whole{payment, "payment-service", lookAtSandboxBooks},
 		whole{payment, "payment-service", lookAtProviderEvents},
@@ -43,23 +34,37 @@ func scans(db Databases) []scan {
 // ownerScan looks for rows whose owner is not there.
 type ownerScan struct {
 	keysOf
-	db                               *sqldb.DB
-	service, row, query, owner, rows string
+	db                                 *sqldb.DB
+	service, row, owner, count, orphan string
+}
+
+func newOwnerScan(db *sqldb.DB, service, row, table, key, owners, owner string) *ownerScan {
+	rows := " FROM " + table + " r LEFT JOIN " + owners + " o ON o." + owner + " = r." + owner + " WHERE r." + key + " > ? AND r." + key + " <= ?"
+	return &ownerScan{
+		keysOf: keysOf{{db, nth(key, table)}}, db: db, service: service, row: row, owner: owners[:len(owners)-1],
+		count:  "SELECT COUNT(*), COUNT(*) - COUNT(o." + owner + ")" + rows,
+		orphan: "SELECT r." + key + ", r." + owner + rows + " AND o." + owner + " IS NULL",
+	}
 }
 
 func (s *ownerScan) look(ctx context.Context, lo, hi int64, t *tally) error {
 	invariant := numberOf(nameOwners)
-	var id, owner, rows int64
-	err := each(ctx, s.db, []any{n(&id), n(&owner)}, func() {
-		t.found(invariant, id, s.row+" "+strconv.FormatInt(id, 10), fmt.Sprintf("its %s %d does not exist", s.owner, owner), 0)
-	}, s.query, lo, hi)
-	if err == nil {
-		err = s.db.QueryRow(ctx, s.rows, lo, hi).Scan(&rows)
-	}
+	err := s.db.Snapshot(ctx, func(q sqldb.Querier) error {
+		var rows, orphans, id, owner int64
+		if err := q.QueryRow(ctx, s.count, lo, hi).Scan(&rows, &orphans); err != nil {
+			return err
+		}
+		t.rows[invariant] += rows
+		if orphans == 0 {
+			return nil
+		}
+		return each(ctx, q, []any{n(&id), n(&owner)}, func() {
+			t.found(invariant, id, s.row+" "+strconv.FormatInt(id, 10), fmt.Sprintf("its %s %d does not exist", s.owner, owner), 0)
+		}, s.orphan, lo, hi)
+	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.service, err)
 	}
-	t.rows[invariant] += rows
 	return nil
 }
 
