@@ -302,3 +302,83 @@ func broken(result *audit.Result) map[string][]string {
 	}
 	return names
 }
+
+// TestWhatIsYoungIsLookedAtAgain: two databases that disagree about what has just changed are given time,
+// and only what is still wrong after it is reported.
+func TestWhatIsYoungIsLookedAtAgain(t *testing.T) {
+	t.Parallel()
+	for _, engine := range sqldbtest.Engines() {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			s := openShop(t, engine)
+			s.reset()
+			for _, order := range []int64{777, 778} {
+				s.payment(1000+order, order, api.PaymentCaptured)
+				// By a clock that is ahead: that is not waited for longer than the grace either.
+				s.exec("payment", "UPDATE payments SET updated_at = ? WHERE order_id = ?", time.Now().Add(time.Hour).UnixMicro(), order)
+			}
+			s.write()
+			s.exec("order", "UPDATE feed_positions SET seq = ?", s.lastEvent())
+			s.write()
+			mended := time.AfterFunc(500*time.Millisecond, func() {
+				s.exec("payment", "UPDATE payments SET state = 'REFUNDED', captured_amount = 0, capture_reserved = 0 WHERE order_id = 777")
+				s.write()
+			})
+			defer mended.Stop()
+			began := time.Now()
+			const grace = 4 * time.Second
+			result := s.audit(grace)
+			if waited := time.Since(began); waited < grace {
+				t.Errorf("the audit took %v, want it to wait for the grace of %v", waited, grace)
+			}
+			got := broken(result)["charges-have-orders"]
+			if len(got) != 1 || !strings.HasPrefix(got[0], "order 778: ") {
+				t.Errorf("charges-have-orders = %q, want order 778 alone: the other was mended meanwhile", got)
+			}
+			rows := map[string]int64{}
+			for _, invariant := range result.Invariants {
+				rows[invariant.Name] = invariant.Rows
+			}
+			if rows["charges-have-orders"] != 11 {
+				t.Errorf("%d rows were looked at, want each of the 11 orders with a payment once", rows["charges-have-orders"])
+			}
+
+			// What is not between two databases is not waited for.
+			s.reset()
+			s.exec("order", "UPDATE orders SET tax = tax + 1, shipping_fee = shipping_fee - 1, updated_at = ? WHERE order_id = 2", time.Now().UnixMicro())
+			s.write()
+			began = time.Now()
+			if got := broken(s.audit(audit.DefaultGrace)); len(got["order-totals"]) != 1 || time.Since(began) > 30*time.Second {
+				t.Errorf("violations = %v after %v, want the total of order 2 at once", got, time.Since(began))
+			}
+		})
+	}
+}
+
+// TestManyViolations: all are counted, and the first are named in the order of their ids.
+func TestManyViolations(t *testing.T) {
+	t.Parallel()
+	s := openShop(t, "sqlite")
+	s.reset()
+	s.exec("order", "UPDATE orders SET tax = tax + 1, shipping_fee = shipping_fee - 1 WHERE status <> 'CREATED'")
+	s.write()
+	result := s.audit(audit.DefaultGrace)
+	totals := result.Invariants[0]
+	var first []string
+	for _, text := range totals.First {
+		name, _, _ := strings.Cut(text, ":")
+		first = append(first, name)
+	}
+	if diff := cmp.Diff([]string{"order 2", "order 3", "order 4", "order 5", "order 6"}, first); diff != "" || totals.Violations != 10 || result.Violations != 10 {
+		t.Errorf("%d violations, %d of them of totals; the first (-want +got):\n%s", result.Violations, totals.Violations, diff)
+	}
+	var table strings.Builder
+	if _, err := result.WriteTo(&table); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"order-totals", "  order 2: the tax of its lines sums to 20, its tax is 21\n", "  and 5 more\n", "10 violations. Keep a copy"} {
+		if !strings.Contains(table.String(), want) {
+			t.Errorf("the table does not say %q:\n%s", want, &table)
+		}
+	}
+}

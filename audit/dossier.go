@@ -18,13 +18,14 @@ type dossier struct {
 	now time.Time
 
 	order   *orderRow
+	saga    *sagaRow
 	lines   []lineRow
 	history []stepRow
 	told    int64 // events of the order
 	keyOf   int64 // the order that the Idempotency-Key of its checkout stands for; 0 when that is forgotten
 
 	payments   []paymentRow
-	operations []operationRow // of all its payments, in the order of these
+	operations []operationRow // of all its payments
 	charges    []chargeRow    // the sandbox's, likewise
 	postings   []postingRow
 
@@ -39,23 +40,24 @@ type dossier struct {
 }
 
 type orderRow struct {
-	cart                         int64
-	status                       string
-	fee                          int64 // -1 for none
-	currency                     string
-	subtotal, shippingFee, tax   int64
-	payment                      int64
-	paymentState                 string
-	shipment                     int64
-	shipmentState                string
-	created, updated             int64
-	saga                         bool
-	step                         string
-	attempts                     int64
-	nextAt, leaseUntil, deadline int64
-	goal, request                string
-	cartState                    string
-	cartOrder                    int64
+	cart                       int64
+	status                     string
+	fee                        int64 // -1 for none
+	currency                   string
+	subtotal, shippingFee, tax int64
+	payment                    int64
+	paymentState               string
+	shipment                   int64
+	shipmentState              string
+	created, updated           int64
+	cartState                  string
+	cartOrder                  int64
+}
+
+type sagaRow struct {
+	step                                   string
+	attempts, nextAt, leaseUntil, deadline int64
+	goal, request                          string
 }
 
 type lineRow struct {
@@ -269,7 +271,7 @@ type files struct {
 	last   *dossier
 }
 
-// of is the dossier of an order. Rows come in the order of orders, so it is mostly the last one.
+// of is the dossier of an order. The rows of one order mostly come together.
 func (f *files) of(order int64) *dossier {
 	if f.last != nil && f.last.id == order {
 		return f.last
@@ -291,19 +293,22 @@ func (f *files) each(ctx context.Context, q sqldb.Querier, dest []any, take func
 
 func (f *files) readOrders(ctx context.Context, q sqldb.Querier) error {
 	var id, seq, told int64
-	var saga int64
 	var o orderRow
 	err := f.each(ctx, q, []any{n(&id), n(&o.cart), &o.status, n(&o.fee), &o.currency, n(&o.subtotal), n(&o.shippingFee), n(&o.tax), n(&o.payment),
-		&o.paymentState, n(&o.shipment), &o.shipmentState, n(&o.created), n(&o.updated), n(&saga), &o.step, n(&o.attempts), n(&o.nextAt),
-		n(&o.leaseUntil), n(&o.deadline), &o.goal, &o.request, &o.cartState, n(&o.cartOrder)}, func() {
+		&o.paymentState, n(&o.shipment), &o.shipmentState, n(&o.created), n(&o.updated), &o.cartState, n(&o.cartOrder)}, func() {
 		row := o
-		row.saga = saga != 0
 		f.of(id).order = &row
 	}, `SELECT o.order_id, o.cart_id, o.status, COALESCE(o.order_fee, -1), o.currency, o.subtotal, o.shipping_fee, o.tax, o.payment_id, o.payment_state,
-			o.shipment_id, o.shipment_state, o.created_at, o.updated_at, s.order_id, COALESCE(s.step, ''), s.attempts, s.next_at,
-			s.lease_until, s.deadline, COALESCE(s.goal, ''), COALESCE(s.checkout_request, ''), COALESCE(c.state, ''), c.order_id
-		FROM orders o LEFT JOIN sagas s ON s.order_id = o.order_id LEFT JOIN carts c ON c.cart_id = o.cart_id
-		WHERE o.order_id > ? AND o.order_id <= ? ORDER BY o.order_id`)
+			o.shipment_id, o.shipment_state, o.created_at, o.updated_at, COALESCE(c.state, ''), c.order_id
+		FROM orders o LEFT JOIN carts c ON c.cart_id = o.cart_id WHERE o.order_id > ? AND o.order_id <= ?`)
+	if err != nil {
+		return err
+	}
+	var saga sagaRow
+	err = f.each(ctx, q, []any{n(&id), &saga.step, n(&saga.attempts), n(&saga.nextAt), n(&saga.leaseUntil), n(&saga.deadline), &saga.goal, &saga.request}, func() {
+		row := saga
+		f.of(id).saga = &row
+	}, `SELECT order_id, step, attempts, next_at, lease_until, deadline, goal, checkout_request FROM sagas WHERE order_id > ? AND order_id <= ?`)
 	if err != nil {
 		return err
 	}
@@ -333,8 +338,7 @@ func (f *files) readOrders(ctx context.Context, q sqldb.Querier) error {
 		if d := f.byID[id]; d != nil { // of a plain order that was deleted the events remain
 			d.told = told
 		}
-	}, `SELECT subject, COUNT(*) FROM events WHERE kind = 'order' AND subject > ? AND subject <= ?
-		GROUP BY subject ORDER BY subject`)
+	}, `SELECT subject, COUNT(*) FROM events WHERE kind = 'order' AND subject > ? AND subject <= ? GROUP BY subject`)
 }
 
 // keyLife is for how long an Idempotency-Key stands for its order; then it may name another.
@@ -347,8 +351,8 @@ const keysAtOnce = 100
 func (f *files) readKeys(ctx context.Context, q sqldb.Querier) error {
 	orders := map[string][]*dossier{} // by the name of their request
 	for _, d := range f.list {
-		if d.order.request != "" && f.now.Sub(time.UnixMicro(d.order.created)) < keyLife {
-			orders[d.order.request] = append(orders[d.order.request], d)
+		if d.order != nil && d.saga != nil && f.now.Sub(time.UnixMicro(d.order.created)) < keyLife {
+			orders[d.saga.request] = append(orders[d.saga.request], d)
 		}
 	}
 	for names := range slices.Chunk(slices.Collect(maps.Keys(orders)), keysAtOnce) {
@@ -387,7 +391,7 @@ func (f *files) readPayments(ctx context.Context, q sqldb.Querier) error {
 	}, `SELECT p.order_id, p.payment_id, p.state, p.amount, p.capture_reserved, p.captured_amount, p.refund_reserved, p.refunded_amount, p.currency,
 			p.provider, p.provider_reference, p.updated_at,
 			(SELECT COUNT(*) FROM events e WHERE e.kind = 'payment' AND e.subject = p.payment_id)
-		FROM payments p WHERE p.order_id > ? AND p.order_id <= ? ORDER BY p.order_id, p.payment_id`)
+		FROM payments p WHERE p.order_id > ? AND p.order_id <= ?`)
 	if err != nil {
 		return err
 	}
@@ -397,7 +401,7 @@ func (f *files) readPayments(ctx context.Context, q sqldb.Querier) error {
 		d.operations = append(d.operations, op)
 	}, `SELECT p.order_id, o.operation_id, o.payment_id, o.kind, o.state, o.amount, o.retry_at, o.updated_at
 		FROM payments p JOIN payment_operations o ON o.payment_id = p.payment_id
-		WHERE p.order_id > ? AND p.order_id <= ? ORDER BY p.order_id, p.payment_id, o.operation_id`)
+		WHERE p.order_id > ? AND p.order_id <= ?`)
 	if err != nil {
 		return err
 	}
@@ -409,7 +413,7 @@ func (f *files) readPayments(ctx context.Context, q sqldb.Querier) error {
 		d.charges = append(d.charges, c)
 	}, `SELECT p.order_id, c.payment_id, c.order_id, c.reference, c.amount, c.captured_amount, c.refunded_amount, c.voided, c.currency
 		FROM payments p JOIN sandbox_charges c ON c.payment_id = p.payment_id
-		WHERE p.order_id > ? AND p.order_id <= ? ORDER BY p.order_id, p.payment_id, c.charge_id`)
+		WHERE p.order_id > ? AND p.order_id <= ?`)
 	if err != nil {
 		return err
 	}
@@ -418,7 +422,7 @@ func (f *files) readPayments(ctx context.Context, q sqldb.Querier) error {
 		d := f.of(id)
 		d.postings = append(d.postings, posting)
 	}, `SELECT order_id, entry_id, payment_id, account, amount, currency, posted_at FROM ledger_postings
-		WHERE order_id > ? AND order_id <= ? ORDER BY order_id, posting_id`)
+		WHERE order_id > ? AND order_id <= ?`)
 }
 
 func (f *files) readStock(ctx context.Context, q sqldb.Querier) error {
@@ -427,7 +431,7 @@ func (f *files) readStock(ctx context.Context, q sqldb.Querier) error {
 	err := f.each(ctx, q, []any{n(&id), &r.state, n(&r.expires), n(&r.updated)}, func() {
 		row := r
 		f.of(id).reservation = &row
-	}, `SELECT order_id, state, expires_at, updated_at FROM reservations WHERE order_id > ? AND order_id <= ? ORDER BY order_id`)
+	}, `SELECT order_id, state, expires_at, updated_at FROM reservations WHERE order_id > ? AND order_id <= ?`)
 	if err != nil {
 		return err
 	}
@@ -435,7 +439,7 @@ func (f *files) readStock(ctx context.Context, q sqldb.Querier) error {
 	err = f.each(ctx, q, []any{n(&id), n(&i.product), n(&i.quantity)}, func() {
 		d := f.of(id)
 		d.reserved = append(d.reserved, i)
-	}, `SELECT order_id, product_id, quantity FROM reservation_items WHERE order_id > ? AND order_id <= ? ORDER BY order_id, product_id`)
+	}, `SELECT order_id, product_id, quantity FROM reservation_items WHERE order_id > ? AND order_id <= ?`)
 	if err != nil {
 		return err
 	}
@@ -444,7 +448,7 @@ func (f *files) readStock(ctx context.Context, q sqldb.Querier) error {
 		d := f.of(id)
 		d.movements = append(d.movements, m)
 	}, `SELECT order_id, product_id, quantity, reason, created_at FROM stock_movements
-		WHERE order_id > ? AND order_id <= ? ORDER BY order_id, product_id, reason`)
+		WHERE order_id > ? AND order_id <= ?`)
 }
 
 func (f *files) readShipments(ctx context.Context, q sqldb.Querier) error {
@@ -457,16 +461,16 @@ func (f *files) readShipments(ctx context.Context, q sqldb.Querier) error {
 			(SELECT COUNT(*) FROM notifications n WHERE n.shipment_id = s.shipment_id),
 			(SELECT n.deliver_at FROM notifications n WHERE n.shipment_id = s.shipment_id ORDER BY n.notification_id LIMIT 1),
 			(SELECT COUNT(*) FROM events e WHERE e.kind = 'shipment' AND e.subject = s.shipment_id)
-		FROM shipments s WHERE s.order_id > ? AND s.order_id <= ? ORDER BY s.order_id`)
+		FROM shipments s WHERE s.order_id > ? AND s.order_id <= ?`)
 	if err != nil {
 		return err
 	}
 	var step stepRow
-	err = f.each(ctx, q, []any{n(&id), &step.from, &step.to, n(&step.at)}, func() {
+	err = f.each(ctx, q, []any{n(&id), n(&step.seq), &step.from, &step.to, n(&step.at)}, func() {
 		d := f.of(id)
 		d.journey = append(d.journey, step)
-	}, `SELECT s.order_id, e.from_state, e.state, e.happened_at FROM shipments s JOIN shipment_events e ON e.shipment_id = s.shipment_id
-		WHERE s.order_id > ? AND s.order_id <= ? ORDER BY s.order_id, e.event_id`)
+	}, `SELECT s.order_id, e.event_id, e.from_state, e.state, e.happened_at FROM shipments s JOIN shipment_events e ON e.shipment_id = s.shipment_id
+		WHERE s.order_id > ? AND s.order_id <= ?`)
 	if err != nil {
 		return err
 	}
@@ -480,5 +484,5 @@ func (f *files) readShipments(ctx context.Context, q sqldb.Querier) error {
 			d.strays = append(d.strays, i)
 		}
 	}, `SELECT order_id, product_id, ordered_quantity, shipment_id FROM order_items
-		WHERE order_id > ? AND order_id <= ? ORDER BY order_id, product_id`)
+		WHERE order_id > ? AND order_id <= ?`)
 }

@@ -19,7 +19,7 @@ const manyAttempts = 100
 func (d *dossier) checkedOut() bool { return d.order != nil && d.order.status != api.OrderCreated }
 
 // atRest reports whether the order's saga has nothing to do, so that its neighbours must agree with it.
-func (d *dossier) atRest() bool { return d.checkedOut() && d.order.step == sagaDone }
+func (d *dossier) atRest() bool { return d.checkedOut() && d.saga != nil && d.saga.step == sagaDone }
 
 // stands reports whether the order is one that the customer has bought.
 func (o *orderRow) stands() bool {
@@ -115,25 +115,25 @@ func orderHistory(d *dossier) (wrong string, looked bool) {
 }
 
 func orderSagas(d *dossier) (wrong string, looked bool) {
-	o := d.order
+	o, g := d.order, d.saga
 	switch {
-	case o == nil, !d.checkedOut() && !o.saga:
+	case o == nil, !d.checkedOut() && g == nil:
 		return "", false
 	case !d.checkedOut():
 		return "it is a plain order and has a saga", true
-	case !o.saga:
+	case g == nil:
 		return "it is " + o.status + " and has no saga", true
-	case o.step != sagaDone && o.nextAt == 0:
-		return "its saga is at " + o.step + " and will never be taken up", true
-	case o.step != sagaDone:
+	case g.step != sagaDone && g.nextAt == 0:
+		return "its saga is at " + g.step + " and will never be taken up", true
+	case g.step != sagaDone:
 		return "", true
-	case o.nextAt != 0:
+	case g.nextAt != 0:
 		return "its saga is done and yet due", true
 	case o.status == api.OrderPending:
 		return "it is PENDING, but its saga is done", true
-	case o.goal != "" && o.goal != o.status:
-		return fmt.Sprintf("its saga ended on the way to %s, but it is %s", o.goal, o.status), true
-	case o.goal == "" && !o.stands():
+	case g.goal != "" && g.goal != o.status:
+		return fmt.Sprintf("its saga ended on the way to %s, but it is %s", g.goal, o.status), true
+	case g.goal == "" && !o.stands():
 		return fmt.Sprintf("its saga ended in a confirmed order, but it is %s", o.status), true
 	}
 	return "", true
@@ -150,17 +150,17 @@ func (d *dossier) ago(micros int64) time.Duration {
 }
 
 func sagasStuck(d *dossier) (wrong string, looked bool) {
-	if !d.checkedOut() || !d.order.saga || d.atRest() {
+	if !d.checkedOut() || d.saga == nil || d.atRest() {
 		return "", false
 	}
-	o := d.order
-	switch due := max(o.nextAt, o.leaseUntil); {
+	g := d.saga
+	switch due := max(g.nextAt, g.leaseUntil); {
 	case d.late(due):
-		return fmt.Sprintf("its saga has waited at %s for %v and nobody goes on with it", o.step, d.ago(due)), true
-	case o.goal == "" && d.late(o.deadline):
-		return fmt.Sprintf("its saga is still at %s, %v after its deadline", o.step, d.ago(o.deadline)), true
-	case o.attempts > manyAttempts:
-		return fmt.Sprintf("its saga has tried %s %d times", o.step, o.attempts), true
+		return fmt.Sprintf("its saga has waited at %s for %v and nobody goes on with it", g.step, d.ago(due)), true
+	case g.goal == "" && d.late(g.deadline):
+		return fmt.Sprintf("its saga is still at %s, %v after its deadline", g.step, d.ago(g.deadline)), true
+	case g.attempts > manyAttempts:
+		return fmt.Sprintf("its saga has tried %s %d times", g.step, g.attempts), true
 	}
 	return "", true
 }

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -12,8 +13,9 @@ func shipmentHistory(d *dossier) (wrong string, looked bool) {
 	if s == nil {
 		return "", false
 	}
-	for i := range d.journey { // these are numbered across all shipments
-		d.journey[i].seq = int64(i + 1)
+	slices.SortFunc(d.journey, func(a, b stepRow) int { return cmp.Compare(a.seq, b.seq) })
+	for i := range d.journey {
+		d.journey[i].seq = int64(i + 1) // they were numbered across all shipments
 	}
 	if wrong = wrongHistory(d.journey, shipmentSteps(), s.state); wrong != "" {
 		wrong = fmt.Sprintf("shipment %d: %s", s.id, wrong)

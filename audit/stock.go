@@ -60,9 +60,9 @@ func stockSold(d *dossier) (wrong string, looked bool) {
 		}
 	}
 	switch {
-	case !slices.Equal(sold, quantities(wantSold)):
+	case !slices.Equal(quantities(sold), quantities(wantSold)):
 		return fmt.Sprintf("its reservation is %s, of %s, but %s were sold", known(state), list(d.reserved), list(sold)), true
-	case !slices.Equal(returned, quantities(wantReturned)):
+	case !slices.Equal(quantities(returned), quantities(wantReturned)):
 		return fmt.Sprintf("its reservation is %s, of %s, but %s came back", known(state), list(d.reserved), list(returned)), true
 	}
 	return "", true
