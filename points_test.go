@@ -16,9 +16,9 @@ import (
 
 var update = flag.Bool("update", false, "rewrite fault/points.txt")
 
-// TestCrashPoints: fault/points.txt names every transaction of the services, by the function that asks
+// TestPointsAreListed: fault/points.txt names every transaction of the services, by the function that asks
 // for it, and every step of a saga.
-func TestCrashPoints(t *testing.T) {
+func TestPointsAreListed(t *testing.T) {
 	t.Parallel()
 	var points []string
 	for path, file := range goFiles(t) {
@@ -55,7 +55,7 @@ func TestCrashPoints(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(points, strings.Split(strings.TrimSpace(string(text)), "\n")); diff != "" {
-		t.Errorf("%s differs from the source; run go test . -run TestCrashPoints -update and commit it (-source +file):\n%s", path, diff)
+		t.Errorf("%s differs from the source; run go test . -run TestPointsAreListed -update and commit it (-source +file):\n%s", path, diff)
 	}
 }
 
