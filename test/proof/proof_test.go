@@ -125,3 +125,41 @@ func TestKillsAreThreeSecondsApart(t *testing.T) {
 		t.Error("the pauses do not follow from the seed")
 	}
 }
+
+// TestLeftovers: what a process has not let go of is seen, and what it may keep is not.
+func TestLeftovers(t *testing.T) {
+	t.Parallel()
+	before := fleet.Usage{Goroutines: 60, Files: 9, In: 2, Out: 2, DB: 1}
+	idle := map[string]holding{"order-service": of("order-service", before), "order-service-2": of("order-service", before)}
+	for name, c := range map[string]struct {
+		after        fleet.Usage
+		sessions     int
+		transactions int
+		settle       time.Duration
+		want         string // the finding that has a violation
+	}{
+		"as before":              {after: before, sessions: 32},
+		"idle connections":       {after: fleet.Usage{Goroutines: 60 + 40 + 30 + 15, Files: 9, In: 32, Out: 22, DB: 16}, sessions: 32, settle: time.Second},
+		"connections for good":   {after: fleet.Usage{Goroutines: 60 + 40 + 30, Files: 9, In: 32, Out: 22, DB: 1}, want: "connections"},
+		"goroutines":             {after: fleet.Usage{Goroutines: 80, Files: 9, In: 2, Out: 2, DB: 1}, want: "goroutines"},
+		"goroutines, short":      {after: fleet.Usage{Goroutines: 80, Files: 9, In: 2, Out: 2, DB: 1}, settle: time.Second, want: "goroutines"},
+		"files":                  {after: fleet.Usage{Goroutines: 60, Files: 30, In: 2, Out: 2, DB: 1}, want: "files"},
+		"sessions":               {after: before, sessions: 33, want: "sessions"},
+		"a transaction for good": {after: before, transactions: 1, want: "sessions"},
+	} {
+		if c.settle == 0 {
+			c.settle = 2 * time.Minute
+		}
+		now := map[string]holding{"order-service": of("order-service", before), "order-service-2": of("order-service", c.after)}
+		found := compare(idle, now, map[string]int{"order-service": c.sessions}, c.transactions, c.settle)
+		var got string
+		for _, f := range found {
+			if f.violations > 0 {
+				got += f.name
+			}
+		}
+		if got != c.want {
+			t.Errorf("%s: violations of %q, want %q: %+v", name, got, c.want, found)
+		}
+	}
+}

@@ -54,21 +54,13 @@ func machine() string {
 	return fmt.Sprintf("%d × %s, %s/%s, %s; %s", runtime.NumCPU(), model, runtime.GOOS, runtime.GOARCH, runtime.Version(), database)
 }
 
-func (r *report) violations() int64 {
-	var n int64
-	for _, f := range r.findings {
-		n += f.violations
-	}
-	return n
-}
-
-func (r *report) holds() bool { return r.violations() == 0 && len(r.findings) > 0 }
+func (r *report) holds() bool { return violations(r.findings) == 0 && len(r.findings) > 0 }
 
 func (r *report) verdict() string {
 	if r.holds() {
 		return fmt.Sprintf("everything holds: seed %d, %d checkouts, %d deaths, %s", r.options.seed, len(r.result.Record), len(r.exits), r.ended.Sub(r.began).Round(time.Second))
 	}
-	return fmt.Sprintf("%d violations: seed %d", r.violations(), r.options.seed)
+	return fmt.Sprintf("%d violations: seed %d", violations(r.findings), r.options.seed)
 }
 
 // write writes the report for people and returns where it is.
