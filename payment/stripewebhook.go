@@ -88,7 +88,9 @@ func (p *stripeProvider) intentEvent(event *Event, raw []byte, kind Kind) error 
 	case KindAuthorize:
 		event.Key = event.Authorization
 		if event.Refusal == nil {
-			amount = intent.AmountCapturable
+			if amount = intent.AmountCapturable; amount == 0 {
+				event.Kind = "" // nothing is left to capture, which other events tell better
+			}
 		} else if why := intent.LastPaymentError; why != nil {
 			event.Refusal.Code = clip(cmp.Or(why.DeclineCode, why.Code, event.Refusal.Code), maxCode)
 		}

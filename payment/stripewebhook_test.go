@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -113,6 +114,50 @@ func TestStripeEventsBringOutcomes(t *testing.T) {
 		h.tell(f.happened("payment_intent.canceled")[0], h.clock.now()).want(t, 200)
 		h.with("v", service, "/payments/"+id.String()+"/void", "{}").want(t, 200)
 		h.wantTruth(f, 9, truth{State: api.PaymentVoided, Intents: 1})
+	})
+}
+
+// Callers, events and the background bring the same outcomes at the same moment.
+func TestStripeTogether(t *testing.T) {
+	t.Parallel()
+	sqldbtest.Each(t, migrations, func(t *testing.T, db *sqldb.DB) {
+		h, f := withFake(t, db)
+		together := func(key, path, body, kind string, status int) {
+			t.Helper()
+			f.do(func() { f.faults = []string{faultCut} })
+			h.with(key, service, path, body).want(t, 503)
+			h.clock.forward(time.Minute) // the background may take it
+			events := f.happened(kind)
+			event := events[len(events)-1]
+			var group sync.WaitGroup
+			statuses := make([]int, 4)
+			for i := range statuses {
+				group.Go(func() {
+					for statuses[i] == 0 || statuses[i] == 409 {
+						statuses[i] = h.with(key, service, path, body).status
+					}
+				})
+				group.Go(func() { h.tell(event, h.clock.now()) })
+			}
+			group.Go(func() { _ = h.sweep(t.Context()) }) // what it meets is looked at below
+			group.Wait()
+			for _, got := range statuses {
+				if got != status {
+					t.Errorf("%s = %d, want %d", path, got, status)
+				}
+			}
+			if got := h.eventState(event.id); got != eventApplied {
+				t.Errorf("%s is %s, want it applied", event.kind, got)
+			}
+		}
+		for order := 1; order <= 5; order++ {
+			path := "/payments/" + api.ID(order).String()
+			together("a"+path, "/payments/authorize", card(order, "10", cardOK), "payment_intent.amount_capturable_updated", 201)
+			together("c"+path, path+"/capture", "{}", "payment_intent.succeeded", 200)
+			together("r"+path, path+"/refund", `{"amount":4}`, "refund.created", 200)
+			h.wantTruth(f, api.ID(order), truth{State: api.PaymentPartiallyRefunded, Captured: 1000, Refunded: 400, Receivable: 600, Sales: -600,
+				Intents: 1, Received: 1000, Refunds: 400})
+		}
 	})
 }
 

@@ -87,6 +87,16 @@ func TestEventsBringOutcomes(t *testing.T) {
 				t.Errorf("state of %s = %s, want %s", id, got, eventRefused)
 			}
 		}
+		// A week later, overheard and sent again as it was, or delivered anew.
+		delivery, err := json.Marshal(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		overheard := sign([]byte("whsec"), delivery, h.clock.now())
+		h.clock.forward(7 * 24 * time.Hour)
+		h.call("", http.MethodPost, "/webhooks/sandbox", string(delivery), signatureHeader, overheard).want(t, 401)
+		h.event(first).want(t, 200)
+		h.wantMoney(1, want)
 		if got := h.eventState("evt_c2"); got != eventApplied {
 			t.Errorf("state of evt_c2 = %s, want %s", got, eventApplied)
 		}
