@@ -118,10 +118,17 @@ func TestStripe(t *testing.T) {
 				t.Errorf("%s = %+v, want %s and nothing held", tt.token, got, tt.state)
 			}
 		}
+		asked := 0
 		for _, intent := range f.intents {
-			if intent.status == "requires_action" {
-				t.Errorf("intent %s waits for its holder, want it cancelled", intent.id)
+			if order := intent.metadata[metaOrder]; order == "21" || order == "22" { // 3-D Secure
+				asked++
+				if intent.status != "canceled" {
+					t.Errorf("intent of order %s is %s, want it cancelled: its holder could still confirm it", order, intent.status)
+				}
 			}
+		}
+		if asked != 2 {
+			t.Errorf("intents that asked for their holder = %d, want 2", asked)
 		}
 		for _, event := range f.happened() {
 			h.tell(event, h.clock.now()).want(t, 200)
