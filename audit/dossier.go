@@ -69,7 +69,6 @@ type lineRow struct {
 type stepRow struct {
 	seq      int64
 	from, to string
-	at       int64
 }
 
 type paymentRow struct {
@@ -101,7 +100,6 @@ type postingRow struct {
 	account        string
 	amount         int64
 	currency       string
-	at             int64
 }
 
 type reservationRow struct {
@@ -114,7 +112,6 @@ type itemRow struct{ product, quantity, shipment int64 }
 type movementRow struct {
 	product, quantity int64
 	reason            string
-	at                int64
 }
 
 type shipmentRow struct {
@@ -210,14 +207,12 @@ func (s *orderScan) look(ctx context.Context, lo, hi int64, t *tally) error {
 	return nil
 }
 
-// changed is when the youngest row of the dossier did.
+// changed is when the youngest row of the dossier did. Lines of histories and ledgers are written with the
+// rows that they are about.
 func (d *dossier) changed() int64 {
 	var at int64
 	if d.order != nil {
 		at = max(at, d.order.created, d.order.updated)
-	}
-	for _, step := range d.history {
-		at = max(at, step.at)
 	}
 	for _, p := range d.payments {
 		at = max(at, p.updated)
@@ -225,20 +220,11 @@ func (d *dossier) changed() int64 {
 	for _, op := range d.operations {
 		at = max(at, op.updated)
 	}
-	for _, p := range d.postings {
-		at = max(at, p.at)
-	}
 	if d.reservation != nil {
 		at = max(at, d.reservation.updated)
 	}
-	for _, m := range d.movements {
-		at = max(at, m.at)
-	}
 	if d.shipment != nil {
 		at = max(at, d.shipment.updated)
-	}
-	for _, step := range d.journey {
-		at = max(at, step.at)
 	}
 	return at
 }
@@ -325,11 +311,11 @@ func (f *files) readOrders(ctx context.Context, q sqldb.Querier) error {
 	if err := f.readKeys(ctx, q); err != nil {
 		return err
 	}
-	err = f.each(ctx, q, []any{n(&id), n(&seq), &s.from, &s.to, n(&s.at)}, func() {
+	err = f.each(ctx, q, []any{n(&id), n(&seq), &s.from, &s.to}, func() {
 		d := f.of(id)
 		s.seq = seq
 		d.history = append(d.history, s)
-	}, `SELECT order_id, seq, from_status, to_status, happened_at FROM order_transitions
+	}, `SELECT order_id, seq, from_status, to_status FROM order_transitions
 		WHERE order_id > ? AND order_id <= ? ORDER BY order_id, seq`)
 	if err != nil {
 		return err
@@ -418,10 +404,10 @@ func (f *files) readPayments(ctx context.Context, q sqldb.Querier) error {
 		return err
 	}
 	var posting postingRow
-	return f.each(ctx, q, []any{n(&id), n(&posting.entry), n(&posting.payment), &posting.account, n(&posting.amount), &posting.currency, n(&posting.at)}, func() {
+	return f.each(ctx, q, []any{n(&id), n(&posting.entry), n(&posting.payment), &posting.account, n(&posting.amount), &posting.currency}, func() {
 		d := f.of(id)
 		d.postings = append(d.postings, posting)
-	}, `SELECT order_id, entry_id, payment_id, account, amount, currency, posted_at FROM ledger_postings
+	}, `SELECT order_id, entry_id, payment_id, account, amount, currency FROM ledger_postings
 		WHERE order_id > ? AND order_id <= ?`)
 }
 
@@ -444,10 +430,10 @@ func (f *files) readStock(ctx context.Context, q sqldb.Querier) error {
 		return err
 	}
 	var m movementRow
-	return f.each(ctx, q, []any{n(&id), n(&m.product), n(&m.quantity), &m.reason, n(&m.at)}, func() {
+	return f.each(ctx, q, []any{n(&id), n(&m.product), n(&m.quantity), &m.reason}, func() {
 		d := f.of(id)
 		d.movements = append(d.movements, m)
-	}, `SELECT order_id, product_id, quantity, reason, created_at FROM stock_movements
+	}, `SELECT order_id, product_id, quantity, reason FROM stock_movements
 		WHERE order_id > ? AND order_id <= ?`)
 }
 
@@ -466,10 +452,10 @@ func (f *files) readShipments(ctx context.Context, q sqldb.Querier) error {
 		return err
 	}
 	var step stepRow
-	err = f.each(ctx, q, []any{n(&id), n(&step.seq), &step.from, &step.to, n(&step.at)}, func() {
+	err = f.each(ctx, q, []any{n(&id), n(&step.seq), &step.from, &step.to}, func() {
 		d := f.of(id)
 		d.journey = append(d.journey, step)
-	}, `SELECT s.order_id, e.event_id, e.from_state, e.state, e.happened_at FROM shipments s JOIN shipment_events e ON e.shipment_id = s.shipment_id
+	}, `SELECT s.order_id, e.event_id, e.from_state, e.state FROM shipments s JOIN shipment_events e ON e.shipment_id = s.shipment_id
 		WHERE s.order_id > ? AND s.order_id <= ?`)
 	if err != nil {
 		return err
