@@ -102,7 +102,7 @@ func (s *Service) find(ctx context.Context, page web.PageRequest, f filter) (fou
 	all := query{"SELECT p.product_id FROM products p WHERE " + where, args}
 	if !f.named && len(f.bounds) > 0 {
 		if known, ok := s.totals.known(all, s.now()); !ok || known.ids != nil {
-			ids, err := s.idsOf(ctx, all)
+			ids, err := s.idsOf(ctx, all, s.few)
 			if err != nil {
 				return found{}, err
 			}
@@ -136,7 +136,7 @@ func (s *Service) search(ctx context.Context, page web.PageRequest, f filter) (f
 	}
 	matching := f.matching("t", words, first)
 	if n <= int64(s.few) {
-		ids, err := s.idsOf(ctx, matching)
+		ids, err := s.idsOf(ctx, matching, s.few)
 		if err != nil {
 			return found{}, err
 		}
@@ -165,9 +165,9 @@ type query struct {
 	args []any
 }
 
-// idsOf are the ids that a query finds, as far as they are few; one more when they are not.
-func (s *Service) idsOf(ctx context.Context, q query) ([]api.ID, error) {
-	ids, err := sqldb.All(ctx, s.db, scanID, q.text+fmt.Sprintf(" LIMIT %d", s.few+1), q.args...)
+// idsOf are the ids that a query finds, up to most; one more when there are more.
+func (s *Service) idsOf(ctx context.Context, q query, most int) ([]api.ID, error) {
+	ids, err := sqldb.All(ctx, s.db, scanID, q.text+fmt.Sprintf(" LIMIT %d", most+1), q.args...)
 	if err != nil {
 		return nil, fmt.Errorf("find products: %w", err)
 	}
@@ -331,9 +331,9 @@ func (s *Service) count(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case q := <-s.totals.wanted:
-			ids, err := s.idsOf(ctx, q)
+			ids, err := s.idsOf(ctx, q, 2*s.few)
 			t := total{n: int64(len(ids)), ids: ids}
-			if err == nil && len(ids) > s.few {
+			if err == nil && len(ids) > 2*s.few { // to sort so many is still better than to look for them again
 				t.ids = nil
 				t.n, err = sqldb.Count(ctx, s.db, web.ExactTotal, q.text, q.args...)
 			}

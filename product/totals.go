@@ -13,7 +13,7 @@ import (
 const (
 	totalFresh = 30 * time.Second
 	totalLife  = 5 * time.Minute
-	mostTotals = 1000
+	mostTotals = 300 // with the ids of two thousand products each, five megabytes
 )
 
 // total is how many products a query finds when they are many, and the products themselves when it was the
