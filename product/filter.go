@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"tienda/api"
 	"tienda/sqldb"
@@ -99,9 +100,9 @@ func (s *Service) find(ctx context.Context, page web.PageRequest, f filter) (fou
 		return s.search(ctx, page, f)
 	}
 	where, args := f.where(func(bound) bool { return true })
-	all := query{"SELECT p.product_id FROM products p WHERE " + where, args}
+	all := query{text: "SELECT p.product_id FROM products p WHERE " + where, args: args}
 	if !f.named && len(f.bounds) > 0 {
-		if known, ok := s.totals.known(all, s.now()); !ok || known.ids != nil {
+		if _, many := s.totals.known(all, s.now()); !many {
 			ids, err := s.idsOf(ctx, all, s.few)
 			if err != nil {
 				return found{}, err
@@ -112,7 +113,7 @@ func (s *Service) find(ctx context.Context, page web.PageRequest, f filter) (fou
 		}
 		where, args = f.where(func(b bound) bool { return f.ordered(b, page) })
 	}
-	return s.page(ctx, page, f.visible, query{"SELECT p.product_id FROM products p WHERE " + where, args}, func() (int64, bool, error) {
+	return s.page(ctx, page, f.visible, query{text: "SELECT p.product_id FROM products p WHERE " + where, args: args}, func() (int64, bool, error) {
 		n, err := s.total(ctx, all)
 		return n, true, err
 	})
@@ -142,27 +143,32 @@ func (s *Service) search(ctx context.Context, page web.PageRequest, f filter) (f
 		}
 		return s.pageOf(ctx, page, f.visible, ids)
 	}
-	// All words are common: how many products have them together is found out in the background.
-	known, ok := s.totals.known(matching, s.now())
-	switch {
-	case !ok:
-		s.totals.want(matching)
-	case known.ids != nil:
-		return s.pageOf(ctx, page, f.visible, slices.Clone(known.ids))
+	// All words are common: which products have them together, and come first, is found out in the background.
+	sorted := query{matching.text, matching.args, page.Order()}
+	known, ok := s.totals.known(sorted, s.now())
+	if !ok {
+		s.totals.want(sorted)
+	}
+	begin, end := int64(page.Number)*int64(page.Size), int64(page.Number+1)*int64(page.Size)
+	if behind, _ := page.Condition(); ok && behind == "" && (end <= int64(len(known.ids)) || int64(len(known.ids)) == known.n) {
+		shown := known.ids[min(begin, int64(len(known.ids))):min(end, int64(len(known.ids)))]
+		products, err := s.inOrder(ctx, f.visible, shown)
+		return found{products, known.n, true}, err
 	}
 	f.words = words
 	where, args := f.where(func(b bound) bool { return f.ordered(b, page) })
-	walk := query{"SELECT p.product_id FROM products p WHERE " + where, args}
+	walk := query{text: "SELECT p.product_id FROM products p WHERE " + where, args: args}
 	if page.SortsBy("p.product_id") && !words[first].prefix {
 		walk = f.matching("p", words, first) // the products that have a term stand in the order of their ids
 	}
 	return s.page(ctx, page, f.visible, walk, func() (int64, bool, error) { return known.n, ok, nil })
 }
 
-// query is a statement with its arguments.
+// query is a statement with its arguments, and the order that its products are wanted in, if in any.
 type query struct {
-	text string
-	args []any
+	text  string
+	args  []any
+	order string
 }
 
 // idsOf are the ids that a query finds, up to most; one more when there are more.
@@ -178,7 +184,11 @@ func (s *Service) idsOf(ctx context.Context, q query, most int) ([]api.ID, error
 // are in all, asks count.
 func (s *Service) page(ctx context.Context, page web.PageRequest, visible string, walk query, count func() (n int64, exact bool, err error)) (found, error) {
 	behind, behindArgs := page.Condition()
-	products, err := s.inOrder(ctx, visible, query{walk.text + behind + page.Tail(), slices.Concat(walk.args, behindArgs)})
+	ids, err := sqldb.All(ctx, s.db, scanID, walk.text+behind+page.Tail(), slices.Concat(walk.args, behindArgs)...)
+	if err != nil {
+		return found{}, fmt.Errorf("find products: %w", err)
+	}
+	products, err := s.inOrder(ctx, visible, ids)
 	if err != nil {
 		return found{}, err
 	}
@@ -196,13 +206,9 @@ func (s *Service) page(ctx context.Context, page web.PageRequest, visible string
 	return found{products, n, exact}, nil
 }
 
-// inOrder reads the products whose ids a query returns, in its order. Asked for all columns at once, MariaDB
+// inOrder reads the products with these ids, in their order. Asked for all columns and the order at once, MariaDB
 // sorts the whole table rather than go along an index; for the ids alone the index has all it needs.
-func (s *Service) inOrder(ctx context.Context, visible string, q query) ([]api.Product, error) {
-	ids, err := sqldb.All(ctx, s.db, scanID, q.text, q.args...)
-	if err != nil {
-		return nil, fmt.Errorf("find products: %w", err)
-	}
+func (s *Service) inOrder(ctx context.Context, visible string, ids []api.ID) ([]api.Product, error) {
 	if len(ids) == 0 {
 		return []api.Product{}, nil
 	}
@@ -271,7 +277,7 @@ func (f filter) matching(alias string, words []word, first int) query {
 	f.words = nil
 	where, whereArgs := f.where(func(bound) bool { return false })
 	where = strings.ReplaceAll(where, "p.", "q.") // p may be the terms
-	return query{text + " AND (SELECT 1 FROM products q WHERE q.product_id = " + alias + ".product_id AND " + where + ") = 1", append(args, whereArgs...)}
+	return query{text: text + " AND (SELECT 1 FROM products q WHERE q.product_id = " + alias + ".product_id AND " + where + ") = 1", args: append(args, whereArgs...)}
 }
 
 // whole makes a whole word of the last one when there is only one term that begins like it.
@@ -331,16 +337,20 @@ func (s *Service) count(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case q := <-s.totals.wanted:
-			ids, err := s.idsOf(ctx, q, 2*s.few)
-			t := total{n: int64(len(ids)), ids: ids}
-			if err == nil && len(ids) > 2*s.few { // to sort so many is still better than to look for them again
-				t.ids = nil
+			var t total
+			var err error
+			began := time.Now()
+			if q.order != "" {
+				first := query{text: "SELECT p.product_id FROM products p WHERE p.product_id IN (" + q.text + ") ORDER BY " + q.order, args: q.args}
+				t.ids, err = s.idsOf(ctx, first, mostIDs)
+			}
+			if t.n = int64(len(t.ids)); err == nil && (q.order == "" || t.n > mostIDs) {
 				t.n, err = sqldb.Count(ctx, s.db, web.ExactTotal, q.text, q.args...)
 			}
 			if err != nil && ctx.Err() == nil {
 				s.log.WarnContext(ctx, "cannot count what a search finds", "err", err)
 			}
-			if err == nil {
+			if t.took = time.Since(began); err == nil {
 				s.totals.keep(q, t, s.now())
 			}
 		}

@@ -8,19 +8,22 @@ import (
 	"tienda/api"
 )
 
-// A total younger than totalFresh is as good as new. One younger than totalLife is still told, and counted
-// again in the background, so that nobody waits for what everybody asks.
+// A total younger than totalFresh, or than totalShare times what it took to count, is as good as new. One
+// younger than totalLife is still told, and counted again in the background, so that nobody waits for what
+// everybody asks and the background stays a small part of the work.
 const (
 	totalFresh = 30 * time.Second
-	totalLife  = 5 * time.Minute
-	mostTotals = 300 // with the ids of two thousand products each, five megabytes
+	totalShare = 100
+	totalLife  = 10 * time.Minute
+	mostTotals = 500
+	mostIDs    = 1000 // of each, so that all together are a few megabytes
 )
 
-// total is how many products a query finds when they are many, and the products themselves when it was the
-// way to find that out that was long.
+// total is how many products a query finds when they are many, and the first of them when it wants an order.
 type total struct {
 	n     int64
-	ids   []api.ID // nil unless they are few
+	ids   []api.ID
+	took  time.Duration // to count
 	at    time.Time
 	asked bool // for a newer one
 }
@@ -35,7 +38,7 @@ type totals struct {
 
 func newTotals() *totals { return &totals{wanted: make(chan query, 64), kept: map[string]total{}} }
 
-func (q query) key() string { return q.text + fmt.Sprintln(q.args...) }
+func (q query) key() string { return q.text + q.order + fmt.Sprintln(q.args...) }
 
 // known is what is known of a query. What begins to be old is counted again, once.
 func (t *totals) known(q query, now time.Time) (total, bool) {
@@ -46,7 +49,7 @@ func (t *totals) known(q query, now time.Time) (total, bool) {
 	if !ok || age >= totalLife {
 		return total{}, false
 	}
-	if age >= totalFresh && !kept.asked && t.want(q) {
+	if age >= max(totalFresh, min(totalShare*kept.took, totalLife/2)) && !kept.asked && t.want(q) {
 		kept.asked = true
 		t.kept[q.key()] = kept
 	}

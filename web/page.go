@@ -116,6 +116,9 @@ func (p PageRequest) SortsBy(column string) bool {
 	return strings.HasPrefix(p.order, column+" ")
 }
 
+// Order is what the rows are sorted by, as it stands behind ORDER BY.
+func (p PageRequest) Order() string { return p.order }
+
 // Window are those of all ids that the page holds when it sorts by id alone. It reorders ids.
 func (p PageRequest) Window(ids []api.ID) []api.ID {
 	slices.Sort(ids)

@@ -32,10 +32,11 @@ func main() {
 	calls := flag.Int("calls", 1500, "calls of each kind to each shop")
 	turns := flag.Int("turns", 10, "turns they are made in")
 	factor := flag.Float64("factor", 2, "how many times the small shop's p99 the large one's may be")
+	only := flag.String("only", "", "operations whose name contains this")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	err := compare(ctx, *small, *large, *password, *clients, *calls, *turns, *factor)
+	err := compare(ctx, *small, *large, *password, *only, *clients, *calls, *turns, *factor)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "scale:", err)
 		os.Exit(1)
@@ -59,7 +60,7 @@ type operation struct {
 	do   func(ctx context.Context, s *shop, client int, dice *rand.Rand) (time.Duration, error)
 }
 
-func compare(ctx context.Context, small, large, password string, clients, calls, turns int, factor float64) error {
+func compare(ctx context.Context, small, large, password, only string, clients, calls, turns int, factor float64) error {
 	shops := []*shop{}
 	for _, url := range []string{small, large} {
 		s := &shop{url: url, took: map[string][]time.Duration{}, failed: map[string]int{}}
@@ -71,8 +72,14 @@ func compare(ctx context.Context, small, large, password string, clients, calls,
 	fmt.Printf("%-34s %12s %12s %12s %12s %7s\n", "operation", "p50 small", "p50 large", "p99 small", "p99 large", "times")
 	var slow []string
 	for _, op := range operations() {
-		for turn := range turns {
+		if !strings.Contains(op.name, only) {
+			continue
+		}
+		for turn := range turns + 1 {
 			for _, s := range shops {
+				if turn == 1 { // the turn before was for caches to fill, on both sides
+					s.took[op.name] = nil
+				}
 				s.turn(ctx, op, clients, calls/turns, uint64(turn))
 			}
 		}
