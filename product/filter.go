@@ -113,7 +113,7 @@ func (s *Service) find(ctx context.Context, page web.PageRequest, f filter) (fou
 		}
 		where, args = f.where(func(b bound) bool { return f.ordered(b, page) })
 	}
-	return s.page(ctx, page, f.visible, query{text: "SELECT p.product_id FROM products p WHERE " + where, args: args}, func() (int64, bool, error) {
+	return s.page(ctx, page, f.visible, query{text: "SELECT p.product_id FROM products p WHERE " + where, args: args}, func(bool) (int64, bool, error) {
 		n, err := s.total(ctx, all)
 		return n, true, err
 	})
@@ -161,7 +161,13 @@ func (s *Service) search(ctx context.Context, page web.PageRequest, f filter) (f
 	if page.SortsBy("p.product_id") && !words[first].prefix {
 		walk = f.matching("p", words, first) // the products that have a term stand in the order of their ids
 	}
-	return s.page(ctx, page, f.visible, walk, func() (int64, bool, error) { return known.n, ok, nil })
+	return s.page(ctx, page, f.visible, walk, func(full bool) (int64, bool, error) {
+		if ok || full {
+			return known.n, ok, nil
+		}
+		n, err := s.total(ctx, matching) // behind the last row nothing tells how many there are
+		return n, true, err
+	})
 }
 
 // query is a statement with its arguments, and the order that its products are wanted in, if in any.
@@ -182,7 +188,7 @@ func (s *Service) idsOf(ctx context.Context, q query, most int) ([]api.ID, error
 
 // page reads the products of one page, whose ids walk finds, and, unless the page shows by itself how many there
 // are in all, asks count.
-func (s *Service) page(ctx context.Context, page web.PageRequest, visible string, walk query, count func() (n int64, exact bool, err error)) (found, error) {
+func (s *Service) page(ctx context.Context, page web.PageRequest, visible string, walk query, count func(full bool) (n int64, exact bool, err error)) (found, error) {
 	behind, behindArgs := page.Condition()
 	ids, err := sqldb.All(ctx, s.db, scanID, walk.text+behind+page.Tail(), slices.Concat(walk.args, behindArgs)...)
 	if err != nil {
@@ -196,12 +202,12 @@ func (s *Service) page(ctx context.Context, page web.PageRequest, visible string
 	if behind == "" && len(products) < page.Size && (len(products) > 0 || page.Number == 0) {
 		return found{products, shown, true}, nil
 	}
-	n, exact, err := count()
+	n, exact, err := count(len(products) == page.Size)
 	if err != nil {
 		return found{}, fmt.Errorf("count products: %w", err)
 	}
 	if !exact {
-		n = shown + 1 // there may be another page
+		n = shown
 	}
 	return found{products, n, exact}, nil
 }
@@ -340,13 +346,12 @@ func (s *Service) count(ctx context.Context) {
 			var t total
 			var err error
 			began := time.Now()
-			if q.order != "" {
+			t.n, err = sqldb.Count(ctx, s.db, web.ExactTotal, q.text, q.args...)
+			if err == nil && q.order != "" && t.n <= web.ExactTotal { // of more a page is soon full
 				first := query{text: "SELECT p.product_id FROM products p WHERE p.product_id IN (" + q.text + ") ORDER BY " + q.order, args: q.args}
 				t.ids, err = s.idsOf(ctx, first, mostIDs)
 			}
-			if t.n = int64(len(t.ids)); err == nil && (q.order == "" || t.n > mostIDs) {
-				t.n, err = sqldb.Count(ctx, s.db, web.ExactTotal, q.text, q.args...)
-			}
+			s.totals.done(q)
 			if err != nil && ctx.Err() == nil {
 				s.log.WarnContext(ctx, "cannot count what a search finds", "err", err)
 			}

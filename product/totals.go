@@ -19,24 +19,27 @@ const (
 	mostIDs    = 1000 // of each, so that all together are a few megabytes
 )
 
-// total is how many products a query finds when they are many, and the first of them when it wants an order.
+// total is how many products a query finds when they are many, and the first of them when it wants an order
+// that would take long to go along.
 type total struct {
-	n     int64
-	ids   []api.ID
-	took  time.Duration // to count
-	at    time.Time
-	asked bool // for a newer one
+	n    int64
+	ids  []api.ID
+	took time.Duration // to count
+	at   time.Time
 }
 
 // totals remembers what it takes long to count: to do so for each page of each customer would cost far more
 // than the page. Queries that are to be counted go into wanted.
 type totals struct {
-	wanted chan query
-	mu     sync.Mutex
-	kept   map[string]total
+	wanted  chan query
+	mu      sync.Mutex
+	kept    map[string]total
+	pending map[string]bool // those in wanted, and the one that is being counted
 }
 
-func newTotals() *totals { return &totals{wanted: make(chan query, 64), kept: map[string]total{}} }
+func newTotals() *totals {
+	return &totals{wanted: make(chan query, 64), kept: map[string]total{}, pending: map[string]bool{}}
+}
 
 func (q query) key() string { return q.text + q.order + fmt.Sprintln(q.args...) }
 
@@ -49,21 +52,36 @@ func (t *totals) known(q query, now time.Time) (total, bool) {
 	if !ok || age >= totalLife {
 		return total{}, false
 	}
-	if age >= max(totalFresh, min(totalShare*kept.took, totalLife/2)) && !kept.asked && t.want(q) {
-		kept.asked = true
-		t.kept[q.key()] = kept
+	if age >= max(totalFresh, min(totalShare*kept.took, totalLife/2)) {
+		t.ask(q)
 	}
 	return kept, true
 }
 
-// want has a query counted soon, unless there is too much to do already.
-func (t *totals) want(q query) bool {
+// want has a query counted soon, unless it will be or there is too much to do already.
+func (t *totals) want(q query) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ask(q)
+}
+
+// ask is want for a caller who holds the lock.
+func (t *totals) ask(q query) {
+	if t.pending[q.key()] {
+		return
+	}
 	select {
 	case t.wanted <- q:
-		return true
+		t.pending[q.key()] = true
 	default:
-		return false
 	}
+}
+
+// done lets a query be wanted again.
+func (t *totals) done(q query) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.pending, q.key())
 }
 
 func (t *totals) keep(q query, kept total, now time.Time) {
