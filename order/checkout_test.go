@@ -394,6 +394,24 @@ func TestCheckoutOfAChangingCart(t *testing.T) {
 	})
 }
 
+// A cart that is taken by a checkout while an item is being put into it does not change any more.
+func TestItemOfACartBeingCheckedOut(t *testing.T) {
+	each(t, func(t *testing.T, db *sqldb.DB) {
+		w := newWorld()
+		f := start(t, db, w)
+		cart := f.fill(t, "user:5", api.ItemQuantity{ProductID: 1, Quantity: 2})
+		w.around(first(1, "Products", func(context.Context) error {
+			f.want(t, http.StatusCreated, "user:5", "POST", checkoutPath(cart), goodCheckout, "Idempotency-Key", "a")
+			return nil
+		}), nil)
+		f.want(t, http.StatusConflict, "user:5", "PUT", fmt.Sprintf("/api/carts/%d/items/1", cart), `{"quantity":9}`)
+		sold := decode[api.Cart](t, f.want(t, http.StatusOK, "user:5", "GET", "/api/carts/"+cart.String(), ""))
+		if sold.State != api.CartClosed || len(sold.Items) != 1 || sold.Items[0].Quantity != 2 {
+			t.Errorf("cart = %+v, want it closed with the two that were sold", sold)
+		}
+	})
+}
+
 // A stored answer depends neither on the neighbours nor on the cart.
 func TestReplayWithoutNeighbours(t *testing.T) {
 	each(t, func(t *testing.T, db *sqldb.DB) {

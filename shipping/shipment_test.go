@@ -181,6 +181,48 @@ func TestTogether(t *testing.T) {
 	})
 }
 
+// interrupted is an order-service that does something before it takes what it is told.
+type interrupted struct {
+	*neighbours
+	first func()
+}
+
+func (o interrupted) ShipmentChanged(ctx context.Context, order api.ID, change api.ShipmentChange) error {
+	o.first()
+	return o.neighbours.ShipmentChanged(ctx, order, change)
+}
+
+// Of two replicas that found the same step due, one tells it.
+func TestOneTells(t *testing.T) {
+	t.Parallel()
+	sqldbtest.Each(t, migrations, func(t *testing.T, db *sqldb.DB) {
+		h := open(t, db)
+		h.call(service, "POST", "/shipments", newShipment(7, 5)).want(t, 201)
+		h.neighbours.set(true, false)
+		h.move(admin, 1, "a", api.ShipmentLabelCreated).want(t, 200)
+		h.neighbours.set(false, false)
+		h.clock.forward(time.Hour)
+		due, err := firstNotification(t.Context(), db, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := false
+		h.Service.orders = interrupted{h.neighbours, func() {
+			if again {
+				t.Error("order-service is told of a step by two at once")
+				return
+			}
+			again = true
+			if told, err := h.deliver(t.Context(), due); told || err != nil {
+				t.Errorf("deliver of what another delivers = %v, %v, want false", told, err)
+			}
+		}}
+		if told, err := h.deliver(t.Context(), due); !told || err != nil {
+			t.Errorf("deliver = %v, %v, want true", told, err)
+		}
+	})
+}
+
 func TestRunDelivers(t *testing.T) {
 	t.Parallel()
 	h := open(t, sqldbtest.Open(t, "sqlite", migrations...))
