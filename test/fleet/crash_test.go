@@ -189,7 +189,7 @@ func open(t *testing.T, binary string) *shop {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.fleet.Stop() })
+	t.Cleanup(s.fleet.Stop)
 	s.opened()
 	var session api.Tokens
 	s.call(http.StatusOK, "POST", "/app/api/authenticate", "", `{"username":"selimhorri","password":"0000"}`, &session)

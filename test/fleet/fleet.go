@@ -67,14 +67,16 @@ func Start(ctx context.Context, options Options) (*Fleet, error) {
 		return nil, err
 	}
 	if err := f.startMariaDB(ctx); err != nil {
-		return nil, errors.Join(err, f.Stop())
+		f.Stop()
+		return nil, err
 	}
 	address := map[string]int{}
 	for _, component := range contexts {
 		for i := range max(1, options.Replicas[component.name]) {
 			port, err := f.ports.next(ctx)
 			if err != nil {
-				return nil, errors.Join(err, f.Stop())
+				f.Stop()
+				return nil, err
 			}
 			name := component.name
 			if i > 0 {
@@ -99,7 +101,8 @@ func Start(ctx context.Context, options Options) (*Fleet, error) {
 		}
 		if options.Faults {
 			if err := f.SetFaults(p, ""); err != nil {
-				return nil, errors.Join(err, f.Stop())
+				f.Stop()
+				return nil, err
 			}
 			arguments = append(arguments, "--faults", f.faultsFile(p))
 		}
@@ -244,8 +247,8 @@ func (f *Fleet) healthy(ctx context.Context, p *Process) error {
 	return nil
 }
 
-// Stop ends every process, components first. It can be called at any time and more than once.
-func (f *Fleet) Stop() error {
+// Stop ends every process, components first. It can be called more than once.
+func (f *Fleet) Stop() {
 	var group sync.WaitGroup
 	for _, p := range f.Components {
 		group.Go(p.end)
@@ -255,7 +258,6 @@ func (f *Fleet) Stop() error {
 		f.MariaDB.end()
 	}
 	f.spawner.stop()
-	return nil
 }
 
 // ports hands out ports that are free and stay so: outside of the range from which the kernel takes

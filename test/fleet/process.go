@@ -203,10 +203,14 @@ func (t *tail) last() string {
 
 // spawner starts processes from one thread that lives as long as this process does: the kernel ends a
 // child when the thread that made it ends (prctl(2), PR_SET_PDEATHSIG).
-type spawner struct{ commands chan func() }
+type spawner struct {
+	commands chan func()
+	stop     func() // ends the thread; nothing may run any more
+}
 
 func newSpawner() *spawner {
 	s := &spawner{commands: make(chan func())}
+	s.stop = sync.OnceFunc(func() { close(s.commands) })
 	go func() {
 		runtime.LockOSThread() // and never unlocked: it ends with the goroutine
 		for do := range s.commands {
@@ -223,9 +227,4 @@ func (s *spawner) start(command *exec.Cmd) error {
 	result := make(chan error)
 	s.commands <- func() { result <- command.Start() }
 	return <-result
-}
-
-// stop ends the thread. Nothing may run any more.
-func (s *spawner) stop() {
-	close(s.commands)
 }

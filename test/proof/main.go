@@ -98,7 +98,7 @@ func prove(ctx context.Context, o options, out io.Writer) (holds bool, err error
 	if err != nil {
 		return false, err
 	}
-	defer func() { err = errors.Join(err, shop.Stop()) }()
+	defer shop.Stop()
 	if err := within(ctx, 2*time.Minute, shop.Open); err != nil {
 		return false, err
 	}
