@@ -140,6 +140,22 @@ func (p *Process) Kill(pause time.Duration) bool {
 	return p.running.Process.Kill() == nil
 }
 
+// Stall stops the process for a while, as a machine does that is paused: when it goes on it knows nothing
+// of the time in between. It reports false when the process was not running.
+func (p *Process) Stall(pause time.Duration) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.running == nil || p.killed {
+		return false
+	}
+	stalled := p.running.Process
+	if stalled.Signal(syscall.SIGSTOP) != nil {
+		return false
+	}
+	time.AfterFunc(pause, func() { _ = stalled.Signal(syscall.SIGCONT) }) // it may have been killed meanwhile
+	return true
+}
+
 // Exits are the ends of the process so far.
 func (p *Process) Exits() []Exit {
 	p.mu.Lock()

@@ -17,6 +17,8 @@ const (
 	killEvery    = 3 * time.Second  // on average
 	mariaDBEvery = 20 * time.Second // at least
 	mariaDBShare = 2                // it is picked as often as two components
+	stallEvery   = time.Minute      // on average
+	stallFor     = 18 * time.Second // a lease of a saga is 15 s
 	longestPause = 2 * time.Second  // before what was killed is started again
 )
 
@@ -29,6 +31,7 @@ type chaos struct {
 	shop   *fleet.Fleet
 	on     bool
 	starts map[string]uint64 // of each process, so that each start has random numbers of its own
+	stalls int
 	err    error
 }
 
@@ -37,7 +40,7 @@ func newChaos(seed uint64) *chaos {
 }
 
 // start begins; the function it returns ends everything and waits for that.
-func (c *chaos) start(ctx context.Context, shop *fleet.Fleet) (stop func() error) {
+func (c *chaos) start(ctx context.Context, shop *fleet.Fleet, stalls bool) (stop func() error) {
 	ctx, cancel := context.WithCancel(ctx)
 	c.mu.Lock()
 	c.shop, c.on = shop, true
@@ -47,6 +50,9 @@ func (c *chaos) start(ctx context.Context, shop *fleet.Fleet) (stop func() error
 	c.mu.Unlock()
 	var killing sync.WaitGroup
 	killing.Go(func() { c.kill(ctx, shop) })
+	if stalls {
+		killing.Go(func() { c.stall(ctx, shop) })
+	}
 	return func() error {
 		cancel()
 		killing.Wait()
@@ -80,6 +86,30 @@ func (c *chaos) kill(ctx context.Context, shop *fleet.Fleet) {
 			if killed && victim == shop.MariaDB {
 				mariaDB = time.Now()
 			}
+		}
+	}
+}
+
+// stall stops a driver of sagas about once a minute for longer than its leases last. Others take its sagas
+// meanwhile; when it goes on it must not do anything of what it was about to do.
+func (c *chaos) stall(ctx context.Context, shop *fleet.Fleet) {
+	random := rand.New(rand.NewPCG(c.seed, 2))
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Duration(random.ExpFloat64() * float64(stallEvery))):
+		}
+		var drivers []*fleet.Process
+		for _, p := range shop.Components {
+			if p.Component == "order-service" {
+				drivers = append(drivers, p)
+			}
+		}
+		if drivers[random.IntN(len(drivers))].Stall(stallFor) {
+			c.mu.Lock()
+			c.stalls++
+			c.mu.Unlock()
 		}
 	}
 }

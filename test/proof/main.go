@@ -29,8 +29,9 @@ type options struct {
 	checkouts int
 	clients   int
 	mix       string
-	reports   string        // folder
-	version   string        // of the source
+	reports   string // folder
+	version   string // of the source
+	stalls    bool
 	keep      bool          // databases and logs
 	settle    time.Duration // that processes have to let go of what they hold
 }
@@ -45,6 +46,7 @@ func main() {
 	flag.StringVar(&o.mix, "mix", "story,browse=0,look=10,track=20", "what the customers do, as of tienda load")
 	flag.StringVar(&o.reports, "reports", "bin/proof", "folder of the reports")
 	flag.StringVar(&o.version, "version", "unknown", "of the source, for the report")
+	flag.BoolVar(&o.stalls, "stalls", true, "stop processes of order-service for longer than their leases last")
 	flag.BoolVar(&o.keep, "keep", false, "keep databases and logs of a proof that holds too")
 	flag.DurationVar(&o.settle, "settle", 2*time.Minute, "how long processes have to let go of what they hold")
 	flag.Parse()
@@ -115,7 +117,7 @@ func prove(ctx context.Context, o options, out io.Writer) (holds bool, err error
 	}
 	fmt.Fprintf(out, "the shop is open after %s: %d processes, MariaDB and the gateway at %s\n", time.Since(r.began).Round(time.Second), len(shop.Components), shop.URL)
 
-	chaosDone := chaos.start(ctx, shop)
+	chaosDone := chaos.start(ctx, shop, o.stalls)
 	result, err := load.Run(ctx, load.Options{
 		Target: shop.URL, Users: o.clients, Checkouts: o.checkouts, Mix: mix, Seed: o.seed, Admin: administrator, Progress: out,
 		Rest: time.Minute, Resolve: time.Minute,
@@ -123,7 +125,7 @@ func prove(ctx context.Context, o options, out io.Writer) (holds bool, err error
 	if errChaos := chaosDone(); err == nil {
 		err = errChaos
 	}
-	r.exits = exits(shop)
+	r.exits, r.stalls = exits(shop), chaos.stalls
 	if err == nil && result.Interrupted {
 		err = errors.New("the proof was interrupted")
 	}

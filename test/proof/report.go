@@ -22,6 +22,7 @@ type report struct {
 	began    time.Time
 	built    time.Duration
 	exits    []fleet.Exit
+	stalls   int
 	result   *load.Result
 	calm     time.Time     // when chaos ended
 	up       time.Duration // from then until everything was up
@@ -93,6 +94,7 @@ func (r *report) text(shop *fleet.Fleet) string {
 	p("A process was killed with SIGKILL every %s on average, MariaDB at most every %s. Crash points are deaths at a named point.\n", killEvery, mariaDBEvery)
 	p("| process | killed | at a crash point | by itself | longest away |\n|---|---|---|---|---|")
 	r.deaths(p)
+	p("\nBesides, %d times a process of order-service was stopped for %s, longer than its leases last, and went on.", r.stalls, stallFor)
 	p("\nEnds by itself, by what the process said:\n")
 	for _, line := range r.byItself() {
 		p("* %s", line)
