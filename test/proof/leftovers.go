@@ -54,7 +54,7 @@ const (
 	spareGoroutines  = 4  // polls under way at that moment
 	spareFiles       = 2  // databases and logs are open already
 	spareConnections = 12 // of polls and heartbeats
-	idleSessions     = 16 // that a process keeps open to MariaDB (sqldb)
+	idleSessions     = 20 // that a process keeps open to MariaDB (sqldb)
 )
 
 // leftovers waits until every process holds no more than at the beginning, or the time to settle is over.
