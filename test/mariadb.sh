@@ -23,13 +23,15 @@ trap cleanup EXIT
 trap 'exit 130' INT TERM
 
 user=$(id -un)
-mariadb-install-db --no-defaults --datadir="$dir/data" --auth-root-authentication-method=normal \
+# A folder for temporary tables of its own: a server that starts removes what it finds in a shared one.
+mkdir "$dir/tmp"
+mariadb-install-db --no-defaults --datadir="$dir/data" --tmpdir="$dir/tmp" --auth-root-authentication-method=normal \
   --skip-test-db --user="$user" >"$dir/install.log" 2>&1 || { cat "$dir/install.log"; exit 1; }
 
 # The kernel picks the port; another process could take it before MariaDB does, hence the tries.
 for _ in 1 2 3 4 5; do
   port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])' 2>/dev/null || echo $((20000 + RANDOM % 20000)))
-  mariadbd --no-defaults --user="$user" --datadir="$dir/data" --socket="$dir/socket" --pid-file="$dir/pid" \
+  mariadbd --no-defaults --user="$user" --datadir="$dir/data" --tmpdir="$dir/tmp" --socket="$dir/socket" --pid-file="$dir/pid" \
     --bind-address=127.0.0.1 --port="$port" --max-connections=600 --innodb-buffer-pool-size=256M \
     --innodb-flush-log-at-trx-commit="${TIENDA_TEST_FLUSH:-2}" --skip-log-bin >"$dir/server.log" 2>&1 &
   pid=$!

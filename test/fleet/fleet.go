@@ -142,7 +142,7 @@ func StartOne(ctx context.Context, options Options) (*Fleet, error) {
 }
 
 func prepare(options Options) (*Fleet, error) {
-	for _, dir := range []string{"logs", "faults", "data"} {
+	for _, dir := range []string{"logs", "faults", "data", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(options.Dir, dir), 0o700); err != nil {
 			return nil, fmt.Errorf("start the shop: %w", err)
 		}

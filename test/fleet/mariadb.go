@@ -19,7 +19,8 @@ func (f *Fleet) startMariaDB(ctx context.Context) error {
 		return fmt.Errorf("start MariaDB: %w", err)
 	}
 	data := filepath.Join(f.options.Dir, "mariadb")
-	install := exec.CommandContext(ctx, "mariadb-install-db", "--no-defaults", "--datadir="+data,
+	temporary := "--tmpdir=" + filepath.Join(f.options.Dir, "tmp") // a server that starts removes what it finds in a shared one
+	install := exec.CommandContext(ctx, "mariadb-install-db", "--no-defaults", "--datadir="+data, temporary,
 		"--auth-root-authentication-method=normal", "--skip-test-db", "--user="+who.Username)
 	if out, err := install.CombinedOutput(); err != nil {
 		return fmt.Errorf("make a database server: %w: %s; test/mariadb.sh installs MariaDB", err, out)
@@ -30,7 +31,7 @@ func (f *Fleet) startMariaDB(ctx context.Context) error {
 	f.MariaDB = &Process{
 		Name: "mariadb", Component: "mariadb", Port: f.mysql, logs: filepath.Join(f.options.Dir, "logs", "mariadb"), environ: plainEnvironment(),
 		command: []string{
-			"mariadbd", "--no-defaults", "--user=" + who.Username, "--datadir=" + data, "--socket=" + filepath.Join(f.options.Dir, "mariadb.sock"),
+			"mariadbd", "--no-defaults", "--user=" + who.Username, "--datadir=" + data, temporary, "--socket=" + filepath.Join(f.options.Dir, "mariadb.sock"),
 			"--pid-file=" + filepath.Join(f.options.Dir, "mariadb.pid"), "--bind-address=127.0.0.1", fmt.Sprintf("--port=%d", f.mysql),
 			"--max-connections=600", "--innodb-buffer-pool-size=256M", "--innodb-flush-log-at-trx-commit=1", "--skip-log-bin",
 		},
