@@ -71,10 +71,7 @@ type Known struct {
 
 // Points are the names of all crash points.
 func (k Known) Points() []string {
-	points := strings.Fields(strings.ReplaceAll(pointsFile, " ", "\x00"))
-	for i := range points {
-		points[i] = strings.ReplaceAll(points[i], "\x00", " ")
-	}
+	points := strings.Split(strings.TrimSpace(pointsFile), "\n")
 	for _, route := range k.Routes {
 		points = append(points, beforeAnswer+route, midAnswer+route)
 	}

@@ -11,11 +11,10 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/google/go-cmp/cmp"
 
 	"tienda/api"
 	"tienda/auth"
@@ -241,13 +240,13 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// TestErrorsTellTheClientNothingInternal: details go to the log, under the trace id.
 // away is the error of a database that cannot be reached.
 type away struct{}
 
 func (away) Error() string     { return "secret address refuses" }
 func (away) Unavailable() bool { return true }
 
+// TestErrorsTellTheClientNothingInternal: details go to the log, under the trace id.
 func TestErrorsTellTheClientNothingInternal(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
