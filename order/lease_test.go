@@ -63,6 +63,34 @@ func TestLostLease(t *testing.T) {
 	})
 }
 
+// A saga that waited for a worker for so long that its lease would not last is not driven under that lease,
+// which another driver may take at any moment: it is given up, and claimed anew.
+func TestLeaseOfAnOrderThatWaited(t *testing.T) {
+	each(t, func(t *testing.T, db *sqldb.DB) {
+		w := newWorld()
+		var late time.Duration
+		f := build(t, db, w, withClock(func() time.Time { return time.Now().Add(late) }))
+		f.free <- struct{}{} // a worker that is busy with something else
+		cart := f.fill(t, "user:1", api.ItemQuantity{ProductID: 1, Quantity: 2})
+		o := decode[api.Order](t, f.want(t, http.StatusAccepted, "user:1", "POST", checkoutPath(cart), goodCheckout, "Idempotency-Key", "a", "Prefer", "respond-async"))
+		g := <-f.placed
+		late = leaseMargin
+		f.drivePlaced(t.Context(), g)
+		if n := w.called("Reserve"); n != 0 {
+			t.Errorf("%d calls under a lease that does not last, want none", n)
+		}
+		if g, err := sagaByID(t.Context(), db, o.OrderID); err != nil || g.leaseOwner != "" || g.attempts != 0 {
+			t.Errorf("saga of %q after %d attempts, %v; want it to be nobody's after none", g.leaseOwner, g.attempts, err)
+		}
+		g, err := f.claim(t.Context(), <-f.queue)
+		f.drive(t.Context(), o.OrderID, g, err)
+		checkSold(t, w, f.orderIn(t, o.OrderID, api.OrderConfirmed))
+		if len(f.free) != 1 {
+			t.Errorf("%d workers are free, want the one that there was", len(f.free))
+		}
+	})
+}
+
 // leaseOf is what drivers write of a saga.
 func leaseOf(t *testing.T, db *sqldb.DB, id api.ID) string {
 	t.Helper()

@@ -109,6 +109,11 @@ func (g *saga) undo(mayHaveEffect bool) step {
 // calls, so a driver that is alive does not lose it.
 func (s *Service) lease() time.Duration { return leaseMargin + 2*s.settings.StepTimeout }
 
+// lasts reports whether the lease is still long enough for a step.
+func (s *Service) lasts(g *saga) bool {
+	return s.now().Add(s.lease() - leaseMargin).Before(g.leaseUntil)
+}
+
 const (
 	leaseMargin = 5 * time.Second // for the write after the calls
 	pollEvery   = 500 * time.Millisecond
@@ -167,9 +172,15 @@ func (s *Service) work(ctx context.Context) {
 	}
 }
 
-// drivePlaced drives a saga that its checkout has claimed.
+// drivePlaced drives a saga that its checkout has claimed. While all workers are at sagas of the queue it
+// waits; one whose lease no longer lasts is given up and claimed anew, or it could come to have two drivers.
 func (s *Service) drivePlaced(ctx context.Context, g *saga) {
-	s.drive(ctx, g.orderID, g, nil)
+	var err error
+	if !s.lasts(g) {
+		err = s.leave(context.WithoutCancel(ctx), g)
+		s.enqueue(g.orderID)
+	}
+	s.drive(ctx, g.orderID, g, err)
 	s.free <- struct{}{}
 }
 
@@ -265,7 +276,7 @@ func (s *Service) advance(ctx context.Context, g *saga) error {
 	case err == nil:
 		s.stepsTotal.WithLabelValues(string(taken), "done").Inc()
 		g.learn(effect)
-		if taken.forward() && taken != taken.phase() && s.now().Add(s.lease()-leaseMargin).Before(g.leaseUntil) {
+		if taken.forward() && taken != taken.phase() && s.lasts(g) {
 			g.begin(taken.next(""), s.now())
 			return nil
 		}
