@@ -94,10 +94,11 @@ func (q Request) Claim(ctx context.Context, tx *sqldb.Tx, subject api.ID, busyUn
 	if !errors.Is(err, sqldb.ErrConflict) {
 		return nil, err
 	}
-	stored, expired, err := q.find(ctx, tx, now)
-	if err != nil || !expired {
+	stored, err := q.Find(ctx, tx, now)
+	if err != nil || stored != nil {
 		return stored, err
 	}
+	// The one that is there has expired.
 	_, err = tx.Exec(ctx, `DELETE FROM idempotency_keys WHERE caller = ? AND route = ? AND idempotency_key = ?`, q.caller, q.route, q.key)
 	if err != nil {
 		return nil, err
@@ -117,38 +118,30 @@ func (q Request) insert(ctx context.Context, tx *sqldb.Tx, subject api.ID, busyU
 // Find returns what is stored of an earlier request under the key, or nil. It takes nothing: a write
 // that asks its neighbours before its transaction looks here first, so that a replay depends on nobody.
 func (q Request) Find(ctx context.Context, db sqldb.Querier, now time.Time) (*Stored, error) {
-	stored, expired, err := q.find(ctx, db, now)
-	if err != nil || expired {
-		return nil, err
-	}
-	return stored, nil
-}
-
-func (q Request) find(ctx context.Context, db sqldb.Querier, now time.Time) (stored *Stored, expired bool, err error) {
 	var (
 		row             Stored
 		hash, body      string
 		subject         int64
 		busy, createdAt sqldb.Instant
 	)
-	err = db.QueryRow(ctx, `SELECT request_hash, subject, status, location, answer, busy_until, created_at
+	err := db.QueryRow(ctx, `SELECT request_hash, subject, status, location, answer, busy_until, created_at
 		FROM idempotency_keys WHERE caller = ? AND route = ? AND idempotency_key = ?`, q.caller, q.route, q.key).
 		Scan(&hash, &subject, &row.Status, &row.Location, &body, &busy, &createdAt)
 	if errors.Is(err, sqldb.ErrNotFound) {
-		return nil, false, nil
+		return nil, nil
 	}
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	if now.Sub(time.Time(createdAt)) > keyLife {
-		return nil, true, nil
+		return nil, nil
 	}
 	if hash != q.hash {
-		return nil, false, api.Status(http.StatusUnprocessableEntity, "the Idempotency-Key was used before for another request; use a new one")
+		return nil, api.Status(http.StatusUnprocessableEntity, "the Idempotency-Key was used before for another request; use a new one")
 	}
 	row.Subject, row.Body = api.ID(subject), json.RawMessage(body)
 	row.Busy = row.Status == 0 && now.Before(time.Time(busy))
-	return &row, false, nil
+	return &row, nil
 }
 
 // MarshalText names the request, so that a write which ends in another process than it began in can
