@@ -136,24 +136,24 @@ func (s *Service) search(ctx context.Context, page web.PageRequest, f filter) (f
 		return found{}, err
 	}
 	matching := f.matching("t", words, first)
+	known, ok := total{}, false
+	if n > int64(s.few/3) {
+		// All words are common: which products have them together, and come first, is found out in the background.
+		sorted := query{matching.text, matching.args, page.Order()}
+		if known, ok = s.totals.known(sorted, s.now()); !ok {
+			s.totals.want(sorted)
+		}
+		if shown, whole := known.page(page); whole {
+			products, err := s.inOrder(ctx, f.visible, shown)
+			return found{products, known.n, true}, err
+		}
+	}
 	if n <= int64(s.few) {
 		ids, err := s.idsOf(ctx, matching, s.few)
 		if err != nil {
 			return found{}, err
 		}
 		return s.pageOf(ctx, page, f.visible, ids)
-	}
-	// All words are common: which products have them together, and come first, is found out in the background.
-	sorted := query{matching.text, matching.args, page.Order()}
-	known, ok := s.totals.known(sorted, s.now())
-	if !ok {
-		s.totals.want(sorted)
-	}
-	begin, end := int64(page.Number)*int64(page.Size), int64(page.Number+1)*int64(page.Size)
-	if behind, _ := page.Condition(); ok && behind == "" && (end <= int64(len(known.ids)) || int64(len(known.ids)) == known.n) {
-		shown := known.ids[min(begin, int64(len(known.ids))):min(end, int64(len(known.ids)))]
-		products, err := s.inOrder(ctx, f.visible, shown)
-		return found{products, known.n, true}, err
 	}
 	f.words = words
 	where, args := f.where(func(b bound) bool { return f.ordered(b, page) })

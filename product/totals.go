@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tienda/api"
+	"tienda/web"
 )
 
 // A total younger than totalFresh, or than totalShare times what it took to count, is as good as new. One
@@ -26,6 +27,15 @@ type total struct {
 	ids  []api.ID
 	took time.Duration // to count
 	at   time.Time
+}
+
+// page are the ids of a page, if those that are known reach to its end.
+func (t total) page(page web.PageRequest) (ids []api.ID, whole bool) {
+	begin, end, reach := page.Number*page.Size, (page.Number+1)*page.Size, len(t.ids)
+	if behind, _ := page.Condition(); behind != "" || (end > reach && int64(reach) != t.n) || reach == 0 {
+		return nil, false
+	}
+	return t.ids[min(begin, reach):min(end, reach)], true
 }
 
 // totals remembers what it takes long to count: to do so for each page of each customer would cost far more
