@@ -136,6 +136,7 @@ type Service struct {
 	free       chan struct{} // a token for each saga that workers can take from placed
 	drafts     chan struct{} // one for each checkout that is being looked through
 	ended      notifier
+	totals     sqldb.Totals
 }
 
 // New makes the service; a setting that makes no sense is an error.

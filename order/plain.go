@@ -38,7 +38,7 @@ func (s *Service) listOrders(w http.ResponseWriter, r *http.Request) error {
 		args = append(args, status)
 	}
 	ctx := r.Context()
-	total, err := sqldb.Count(ctx, s.db, web.ExactTotal, `SELECT 1 FROM orders WHERE `+where, args...)
+	total, err := s.totals.Count(ctx, s.db, s.now(), web.ExactTotal, `SELECT 1 FROM orders WHERE `+where, args...)
 	if err != nil {
 		return fmt.Errorf("count orders: %w", err)
 	}

@@ -202,7 +202,7 @@ func (s *shop) put(ctx context.Context, client int, dice *rand.Rand) (cart int64
 	if _, err := s.call(ctx, http.MethodGet, "/order-service/api/carts/mine", s.tokens[client], "", "", &mine); err != nil {
 		return 0, 0, err
 	}
-	path := fmt.Sprintf("/order-service/api/carts/%d/items/%d", mine.CartID, s.products[dice.IntN(len(s.products))])
+	path := fmt.Sprintf("/order-service/api/carts/%d/items/%d", mine.CartID, s.products[dice.IntN(min(50, len(s.products)))]) // a cart holds 200
 	took, err = s.call(ctx, http.MethodPut, path, s.tokens[client], `{"quantity":1}`, "", nil)
 	return mine.CartID, took, err
 }
