@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes a small shop (1,000 products and orders) and a large one (SIZE, a million by default) on one engine
 # after the other and compares them with test/scale. KEEP=DIR keeps them, or takes those of an earlier run;
-# ENGINES="sqlite mariadb" chooses. Needs 12 GB of disk for a million on each engine, and some minutes.
+# ENGINES="sqlite mariadb" chooses. Needs 15 GB of disk for a million on both engines, and some minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 size=${SIZE:-1000000}
