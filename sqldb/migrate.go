@@ -2,6 +2,7 @@ package sqldb
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"io"
 	"io/fs"
@@ -60,6 +61,9 @@ func (db *DB) migrate(ctx context.Context, set Migrations) error {
 	if db.engine == engineMySQL {
 		connections = db.read // those of transactions never commit by themselves
 	}
+	if err := completeTable(ctx, store, connections); err != nil {
+		return fmt.Errorf("migrate %s: %w", set.Name, err)
+	}
 	provider, err := goose.NewProvider("", connections, files, goose.WithStore(store))
 	if err != nil {
 		return fmt.Errorf("migrate %s: %w", set.Name, err)
@@ -76,6 +80,16 @@ func (db *DB) migrate(ctx context.Context, set Migrations) error {
 		}
 		time.Sleep(time.Duration(attempt) * time.Duration(10+rand.IntN(40)) * time.Millisecond)
 	}
+}
+
+// completeTable writes the row of version 0 that goose begins its table of versions with. MySQL commits the
+// table before the row, and a process that was killed in between would leave a schema that never migrates.
+func completeTable(ctx context.Context, store database.Store, connections *sql.DB) error {
+	applied, err := store.ListMigrations(ctx, connections)
+	if err != nil || len(applied) > 0 {
+		return nil // the table is not there, which goose finds as well, or it is complete
+	}
+	return store.Insert(ctx, connections, database.InsertRequest{Version: 0})
 }
 
 // lockSchema keeps replicas from migrating one schema at the same time: MySQL commits each DDL

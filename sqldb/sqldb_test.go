@@ -233,6 +233,43 @@ func TestReplicasMigrateOneAfterTheOther(t *testing.T) {
 	}
 }
 
+// A process that is killed between making the table of versions and its first row leaves a schema that the
+// next one migrates.
+func TestMigrationBegunAndKilled(t *testing.T) {
+	t.Parallel()
+	for _, engine := range sqldbtest.Engines() {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			config := sqldbtest.Config(t, engine)
+			open := func() *sqldb.DB {
+				db, err := sqldb.Open(t.Context(), config, notes...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return db
+			}
+			first := open()
+			err := first.Tx(t.Context(), func(tx *sqldb.Tx) error {
+				for _, statement := range []string{`DELETE FROM schema_notes`, `DROP TABLE notes`} {
+					if _, err := tx.Exec(t.Context(), statement); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = first.Close() // as a process that dies does
+			second := open()
+			defer second.Close()
+			if got := namesOf(t, second); len(got) != 0 {
+				t.Errorf("notes = %v, want the table empty", got)
+			}
+		})
+	}
+}
+
 func TestBadDataSources(t *testing.T) {
 	t.Parallel()
 	for _, source := range []string{"", "postgres://host/db", "jdbc:mysql://", "jdbc:mysql:///schema", "sqlite:/proc/no/such/folder/x.db"} {
