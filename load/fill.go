@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -53,7 +52,7 @@ func Fill(ctx context.Context, opts FillOptions) (FillResult, error) {
 			f.total += int64(table.n)
 		}
 	}
-	stop := f.showProgress(ctx)
+	stop := tell(opts.Progress, opts.Rewrite, f.progress)
 	group, groupCtx := errgroup.WithContext(ctx)
 	for service, list := range tables {
 		db := opts.Databases[service]
@@ -92,8 +91,9 @@ type FillOptions struct {
 	Currency api.Currency
 	// Now is when the two years end.
 	Now time.Time
-	// Progress is told every second how far it is; nil for nobody.
+	// Progress is told how far it is, in one line that is rewritten if Rewrite is set; nil is nobody.
 	Progress io.Writer
+	Rewrite  bool
 }
 
 // FillServices are the services whose databases [Fill] writes, and favourite-service, which follows the
@@ -136,7 +136,7 @@ type fillTable struct {
 	rows          func(i int, put func(values ...any))
 }
 
-// How much is written at once. More tables at once would only wait for each other on two processors.
+// How much is written at once. More tables at once would only wait for each other.
 const (
 	tablesAtOnce     = 3
 	valuesAStatement = 4000
@@ -201,32 +201,7 @@ func insertRows(table fillTable, width, n int) string {
 	return "INSERT INTO " + table.name + " (" + table.columns + ") VALUES " + strings.TrimSuffix(strings.Repeat(row, n), ",")
 }
 
-// showProgress writes a line every second until stop is called.
-func (f *filler) showProgress(ctx context.Context) (stop func()) {
-	if f.opts.Progress == nil {
-		return func() {}
-	}
-	line := func() {
-		fmt.Fprintf(f.opts.Progress, "\rfill: %3d %%, %d rows, %s ", f.items.Load()*100/f.total, f.rows.Load(), time.Since(f.began).Round(time.Second))
-	}
-	done := make(chan struct{})
-	var group sync.WaitGroup
-	group.Go(func() {
-		for {
-			select {
-			case <-time.After(time.Second):
-				line()
-			case <-ctx.Done():
-				return
-			case <-done:
-				return
-			}
-		}
-	})
-	return func() {
-		close(done)
-		group.Wait()
-		line()
-		fmt.Fprintln(f.opts.Progress)
-	}
+// progress is one line of how far it is.
+func (f *filler) progress() string {
+	return fmt.Sprintf("fill: %3d %%, %d rows, %s", f.items.Load()*100/f.total, f.rows.Load(), time.Since(f.began).Round(time.Second))
 }

@@ -140,7 +140,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	}
 	began := time.Now()
 	r.until = began.Add(cmp.Or(o.Duration, 365*24*time.Hour))
-	stop := o.progress(func() string { return r.progress(time.Since(began)) })
+	stop := tell(o.Progress, o.Rewrite, func() string { return r.progress(time.Since(began)) })
 	var group sync.WaitGroup
 	for _, c := range customers {
 		group.Go(func() { c.live(ctx) })
@@ -205,7 +205,7 @@ const enrolling = 8
 // enrol logs the administrator in and makes the accounts of the customers, before the clock starts.
 func (r *run) enrol(ctx context.Context) ([]*customer, error) {
 	var made atomic.Int64
-	stop := r.options.progress(func() string { return fmt.Sprintf("customers logged in: %d of %d", made.Load(), r.options.Users) })
+	stop := tell(r.options.Progress, r.options.Rewrite, func() string { return fmt.Sprintf("customers logged in: %d of %d", made.Load(), r.options.Users) })
 	defer stop()
 	if admin := r.options.Admin; admin.Username != "" {
 		r.admin = &account{shop: r.shop, Credentials: admin}

@@ -2,6 +2,7 @@ package load
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -18,14 +19,14 @@ const (
 // screen is how wide a terminal is at least, but for the column that makes it wrap.
 const screen = 79
 
-// progress tells how it goes until stop is called, which waits for the last of it. A line that is
-// rewritten leaves nothing behind.
-func (o Options) progress(text func() string) (stop func()) {
-	if o.Progress == nil {
+// tell says how it goes, to a screen, a log or nobody, until stop is called, which waits for the last of
+// it. A line that is rewritten leaves nothing behind.
+func tell(to io.Writer, rewrite bool, text func() string) (stop func()) {
+	if to == nil {
 		return func() {}
 	}
 	every, begin, end := lineEvery, "", "\n"
-	if o.Rewrite {
+	if rewrite {
 		every, begin, end = rewriteEvery, "\r", "\x1b[K"
 	}
 	done := make(chan struct{})
@@ -39,18 +40,18 @@ func (o Options) progress(text func() string) (stop func()) {
 				return
 			case <-ticker.C:
 				line := text()
-				if o.Rewrite && len(line) > screen {
+				if rewrite && len(line) > screen {
 					line = line[:screen] // a line that wraps cannot be rewritten
 				}
-				fmt.Fprint(o.Progress, begin+line+end) //nolint:errcheck // a terminal that is gone is no reason to end a run
+				fmt.Fprint(to, begin+line+end) //nolint:errcheck // a terminal that is gone is no reason to end a run
 			}
 		}
 	})
 	return func() {
 		close(done)
 		running.Wait()
-		if o.Rewrite {
-			fmt.Fprint(o.Progress, "\r\x1b[K") //nolint:errcheck // as above
+		if rewrite {
+			fmt.Fprint(to, "\r\x1b[K") //nolint:errcheck // as above
 		}
 	}
 }

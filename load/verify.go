@@ -83,7 +83,7 @@ func (v *verifier) verify(ctx context.Context) error {
 		{"looking at the orders of each customer again", func(ctx context.Context) error { return v.look(ctx, after) }},
 	} {
 		v.did.Store(0)
-		stop := v.options.progress(func() string { return fmt.Sprintf("verify: %s (%d)", phase.name, v.did.Load()) })
+		stop := tell(v.options.Progress, v.options.Rewrite, func() string { return fmt.Sprintf("verify: %s (%d)", phase.name, v.did.Load()) })
 		err := phase.do(ctx)
 		stop()
 		if err != nil {

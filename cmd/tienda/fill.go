@@ -48,8 +48,8 @@ func (c *fillFlags) fill(ctx context.Context, users int, seed uint64, term termi
 			return fmt.Errorf("data folder: %w; choose another with --data DIR", plainPathError(err))
 		}
 	}
-	opts := load.FillOptions{Products: c.Products, Orders: c.Orders, Users: users, Seed: seed, Currency: money, Now: time.Now(), Progress: term.err,
-		Databases: map[string]*sqldb.DB{}}
+	opts := load.FillOptions{Products: c.Products, Orders: c.Orders, Users: users, Seed: seed, Currency: money, Now: time.Now(),
+		Progress: term.err, Rewrite: watched(term.err), Databases: map[string]*sqldb.DB{}}
 	defer func() {
 		for _, db := range opts.Databases {
 			_ = db.Close() // all is committed

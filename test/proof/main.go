@@ -148,7 +148,7 @@ func prove(ctx context.Context, o options, out io.Writer) (holds bool, err error
 // settings of the shop that differ from the defaults, all such as an operator may choose.
 var settings = []string{
 	"eureka.instance.lease-renewal-interval-in-seconds=2",                          // a registry that was killed knows everybody again within two seconds
-	"management.tracing.sampling.probability=0.05",                                 // the tracing server shares the two cores and the disk
+	"management.tracing.sampling.probability=0.05",                                 // the tracing server shares processors and disk with all others
 	"spring.cloud.gateway.httpclient.response-timeout=12s",                         // a customer whose answer never comes gives up sooner; no answer takes longer
 	"resilience4j.circuitbreaker.instances.default.wait-duration-in-open-state=1s", // a process is back within a second or two
 }
