@@ -400,7 +400,7 @@ func (s *Service) turnBack(ctx context.Context, g *saga, at step, why *failure) 
 }
 
 // refusal writes down that a neighbour said no. On the way forward that turns the saga back. On the
-// way back it is not accepted, but for a parcel that has left: then the order stands.
+// way back it is not accepted, but for a parcel that has left: then the order stands, and a checkout goes on.
 func (s *Service) refusal(ctx context.Context, g *saga, err error) error {
 	switch {
 	case g.step.forward():
@@ -412,10 +412,13 @@ func (s *Service) refusal(ctx context.Context, g *saga, err error) error {
 			return s.turnBack(ctx, g, g.undo(false), why)
 		})
 	case g.step == stepCancelShipment && api.IsStatus(err, http.StatusConflict):
-		return s.holding(ctx, g, func(ctx context.Context, tx *sqldb.Tx, g *saga) error {
+		return s.holding(ctx, g, func(_ context.Context, _ *sqldb.Tx, g *saga) error {
 			g.goal, g.reason, g.actor, g.problem = "", "", "", ""
 			if g.order.status == api.OrderPending {
-				return s.end(ctx, tx, g, api.OrderConfirmed)
+				// What else was done may have died with its driver: the phase is taken again, as if begun now.
+				g.deadline = s.now().Add(s.settings.SagaDeadline)
+				g.begin(stepCapture, s.now())
+				return nil
 			}
 			g.rest()
 			return nil

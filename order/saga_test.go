@@ -127,6 +127,37 @@ func TestTurnedBackWhileDead(t *testing.T) {
 	}
 }
 
+// A parcel that left while its checkout was being turned back keeps the order, which is paid and sold like every
+// other, whatever the dead driver had done of that.
+func TestParcelLeftWhileDead(t *testing.T) {
+	t.Parallel()
+	for _, engine := range sqldbtest.Engines() {
+		for _, test := range []struct{ call, when string }{{"Capture", "before"}, {"Capture", "after"}, {"CommitReservation", "after"}, {"CreateShipment", "after"}} {
+			t.Run(engine+" "+test.when+" "+test.call, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld()
+				next, order := crash(t, engine, w, test.call, test.when, goodCheckout, func(t *testing.T, dead *fixture, w *world, order api.ID) {
+					dead.want(t, http.StatusAccepted, "user:5", "POST", orderPath(order)+"/cancel", `{"reason":"no"}`, "Idempotency-Key", "c", "Prefer", "respond-async")
+					w.around(first(1, "CancelShipment", func(ctx context.Context) error {
+						w.mu.Lock()
+						defer w.mu.Unlock()
+						for _, p := range w.shipments {
+							p.State = api.ShipmentInTransit
+						}
+						return noAnswer(ctx)
+					}), nil)
+				})
+				o := next.orderIn(t, order, api.OrderConfirmed)
+				checkSold(t, w, o)
+				if o.Payment.State != api.PaymentCaptured {
+					t.Errorf("the order takes its payment for %s, want CAPTURED", o.Payment.State)
+				}
+				next.want(t, http.StatusConflict, "user:5", "POST", orderPath(order)+"/cancel", `{"reason":"no"}`, "Idempotency-Key", "c")
+			})
+		}
+	}
+}
+
 // A driver that dies after the authorization leaves its payment to be found: the phase is taken again,
 // also when the next driver fails at another step and gives the saga up in between.
 func TestInterruptedTwice(t *testing.T) {

@@ -70,10 +70,10 @@ func instantOrZero(t time.Time) int64 {
 // saveSaga writes a saga in place of what was read of it: the lease and the step are still those.
 func saveSaga(ctx context.Context, tx *sqldb.Tx, was, g saga) error {
 	n, err := tx.Exec(ctx, `UPDATE sagas SET step = ?, attempts = ?, refusals = ?, next_at = ?, lease_owner = ?, lease_until = ?,
-		goal = ?, reason = ?, actor = ?, problem = ?, payment_token = ?, interrupted = ?
+		deadline = ?, goal = ?, reason = ?, actor = ?, problem = ?, payment_token = ?, interrupted = ?
 		WHERE order_id = ? AND lease_owner = ? AND step = ?`,
 		string(g.step), g.attempts, g.refusals, sqldb.Instant(g.nextAt), g.leaseOwner, instantOrZero(g.leaseUntil),
-		g.goal, g.reason, g.actor, g.problem, g.token, g.interrupted, int64(g.orderID), was.leaseOwner, string(was.step))
+		sqldb.Instant(g.deadline), g.goal, g.reason, g.actor, g.problem, g.token, g.interrupted, int64(g.orderID), was.leaseOwner, string(was.step))
 	if err != nil {
 		return fmt.Errorf("save saga of order %d: %w", g.orderID, err)
 	}
