@@ -75,8 +75,15 @@ func Fill(ctx context.Context, opts FillOptions) (FillResult, error) {
 	}
 	result := FillResult{Products: opts.Products, Orders: opts.Orders, Users: opts.Users, Rows: f.rows.Load(), Elapsed: time.Since(began),
 		FirstProduct: api.ID(plan.first.product), FirstOrder: api.ID(plan.first.order), FirstUser: api.ID(plan.first.user), Password: plan.password}
-	if errors.Is(err, sqldb.ErrConflict) {
-		err = fmt.Errorf("somebody else wrote to the shop while it was filled, so that ids came twice; the databases hold a part now: throw them away, stop the shop and fill new ones: %w", err)
+	const part = "the databases hold a part now: throw them away, stop the shop and fill new ones"
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		err = errors.New("stopped before it was done; " + part)
+	case errors.Is(err, sqldb.ErrConflict):
+		err = fmt.Errorf("somebody else wrote to the shop while it was filled, or an earlier fill did not come to its end, so that ids came twice; %s: %w", part, err)
+	default:
+		err = fmt.Errorf("%s: %w", part, err)
 	}
 	return result, err
 }

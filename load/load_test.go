@@ -313,3 +313,32 @@ func TestProgress(t *testing.T) {
 		t.Errorf("progress = %q, want checkouts and their outcomes", last)
 	}
 }
+
+// TestPercentilesAreNotAboveTheLongest: a histogram rounds up, and no call took longer than the longest.
+func TestPercentilesAreNotAboveTheLongest(t *testing.T) {
+	t.Parallel()
+	m := newMeter()
+	for range 3 {
+		m.add(stepCheckout, 470_290*time.Microsecond, "")
+	}
+	row := m.table(time.Time{}, time.Time{})[0]
+	if row.Max != 470.29 || row.P50 != row.Max || row.P99 != row.Max {
+		t.Errorf("percentiles %v, %v and longest %v of three calls that took 470.29 ms", row.P50, row.P99, row.Max)
+	}
+}
+
+// TestSoldOut: a run that bought next to nothing says why that may be, unless an administrator was there.
+func TestSoldOut(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		admin   string
+		refused int64
+		want    bool
+	}{{"", 6, true}, {"", 5, false}, {"admin", 10, false}} {
+		var out bytes.Buffer
+		r := &Result{Admin: c.admin, Outcomes: map[string]int64{"201": 10 - c.refused, "409": c.refused}}
+		if err := r.Print(&out); err != nil || strings.Contains(out.String(), "--admin USER") != c.want {
+			t.Errorf("%+v prints (%v)\n%s", c, err, &out)
+		}
+	}
+}

@@ -31,8 +31,14 @@ func (r *Result) Print(w io.Writer) error {
 		total += r.Outcomes[name]
 		parts = append(parts, fmt.Sprintf("%s %d", meaning(name), r.Outcomes[name]))
 	}
-	_, err := fmt.Fprintf(w, "\n%d checkouts, %.1f per second: %s\n", total, r.PerSecond, strings.Join(parts, ", "))
-	return err
+	if _, err := fmt.Fprintf(w, "\n%d checkouts, %.1f per second: %s\n", total, r.PerSecond, strings.Join(parts, ", ")); err != nil {
+		return err
+	}
+	if r.Admin == "" && 2*r.Outcomes["409"] > total {
+		_, err := fmt.Fprintln(w, "Most checkouts were refused, as when everything is sold out; with --admin USER an administrator books more in.")
+		return err
+	}
+	return nil
 }
 
 // meaning is an outcome in words.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -226,6 +227,25 @@ func TestFilledShopIsOpen(t *testing.T) {
 		}
 	})
 }
+
+// TestFillStopped: who stops a fill is told that what there is now is of no use.
+func TestFillStopped(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	ctx, stop := context.WithCancel(t.Context())
+	err := Run(ctx, []string{"load", "--fill", "--data", data}, nil, terminal{&lockedBuffer{}, writerFunc(func(p []byte) (int, error) {
+		stop() // at the first sign of progress
+		return len(p), nil
+	})})
+	if err == nil || !strings.Contains(err.Error(), "stopped before it was done; the databases hold a part now: throw them away") || strings.Contains(err.Error(), "context canceled") {
+		t.Errorf("a fill that was stopped = %v, want a sentence that says what to do", err)
+	}
+}
+
+// writerFunc is a writer that is a function.
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // TestFillRefusesProduction: nobody wants made-up orders among real ones.
 func TestFillRefusesProduction(t *testing.T) {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"tienda/load"
 )
 
@@ -27,6 +29,27 @@ type loadCommand struct {
 
 	Admin             string `help:"Administrator who ships orders and books stock in; the password is in TIENDA_LOAD_ADMIN_PASSWORD." placeholder:"USER"`
 	AdminPasswordFile string `help:"File with the administrator's password instead." placeholder:"FILE"`
+}
+
+// AfterApply implements kong's hook. It refuses flags of the other half of the command: who asked for a
+// run of customers must not get a million orders written instead, nor the other way round.
+func (c *loadCommand) AfterApply(given *kong.Context) error {
+	for _, part := range given.Path {
+		flag := part.Flag
+		if flag == nil {
+			continue
+		}
+		ofFill := flag.Group != nil && flag.Group.Key == "fill"
+		switch both := flag.Name == "users" || flag.Name == "seed"; {
+		case ofFill && !c.Fill:
+			return fmt.Errorf("--%s goes together with --fill", flag.Name)
+		case c.Fill && !ofFill && !both:
+			return fmt.Errorf("--%s does not go together with --fill, which sends no customers", flag.Name)
+		case (flag.Name == "users" || flag.Name == "duration" || flag.Name == "checkouts") && flag.Target.IsZero():
+			return fmt.Errorf("--%s must not be 0", flag.Name)
+		}
+	}
+	return nil
 }
 
 // Run fills the shop, or drives customers through it, prints what it measured, and with --verify what it proved. It fails when
