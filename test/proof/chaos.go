@@ -22,6 +22,10 @@ const (
 	longestPause = 2 * time.Second  // before what was killed is started again
 )
 
+// hopeless is how many times in a row a process ends by itself that will not come back: half a minute of
+// starts at least, when it comes back from anything that happens to it here in a second or two.
+const hopeless = 100
+
 // chaos kills processes and breaks their calls.
 type chaos struct {
 	seed   uint64
@@ -31,12 +35,15 @@ type chaos struct {
 	shop   *fleet.Fleet
 	on     bool
 	starts map[string]uint64 // of each process, so that each start has random numbers of its own
+	alone  map[string]int    // ends of each process by itself since it was last killed
+	giveUp func(error)
 	stalls int
 	err    error
 }
 
-func newChaos(seed uint64) *chaos {
-	return &chaos{seed: seed, random: rand.New(rand.NewPCG(seed, 1)), starts: map[string]uint64{}}
+// newChaos makes one that calls giveUp when a process does not come back.
+func newChaos(seed uint64, giveUp func(error)) *chaos {
+	return &chaos{seed: seed, random: rand.New(rand.NewPCG(seed, 1)), starts: map[string]uint64{}, alone: map[string]int{}, giveUp: giveUp}
 }
 
 // start begins; the function it returns ends everything and waits for that.
@@ -119,10 +126,19 @@ func pause(random *rand.Rand) time.Duration {
 	return time.Duration(random.ExpFloat64() * float64(killEvery))
 }
 
-// ended gives a process that is about to start again random numbers of its own.
-func (c *chaos) ended(p *fleet.Process, _ fleet.Exit) {
+// ended gives a process that is about to start again random numbers of its own, and gives up on one that
+// starts in vain: customers would wait for it for ever.
+func (c *chaos) ended(p *fleet.Process, exit fleet.Exit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.alone[p.Name]++
+	if exit.Killed || exit.Crashed != "" {
+		c.alone[p.Name] = 0
+	}
+	if c.alone[p.Name] == hopeless {
+		_, said := p.Logs()
+		c.giveUp(fmt.Errorf("%s does not start any more (%s); what it says is in %s", p.Name, exit.Why, said))
+	}
 	if c.on {
 		c.arm(p)
 	}

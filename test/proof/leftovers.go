@@ -85,9 +85,9 @@ func (r *report) leftovers(ctx context.Context, shop *fleet.Fleet, idle map[stri
 
 // compare is what processes hold now beside what they held when idle. Sessions of MariaDB are by component.
 func compare(idle, now map[string]holding, sessions map[string]int, transactions int, settle time.Duration) []finding {
-	goroutines := finding{by: "proof", name: "goroutines", sentence: "no process has more goroutines than before, but for those of idle connections"}
-	files := finding{by: "proof", name: "files", sentence: "no process has more open files than before"}
-	connections := finding{by: "proof", name: "connections", sentence: "no process has more connections than before"}
+	goroutines := finding{by: "proof", name: "goroutines", sentence: fmt.Sprintf("no process has over %d goroutines more than before, without those of idle connections", spareGoroutines)}
+	files := finding{by: "proof", name: "files", sentence: fmt.Sprintf("no process has over %d open files more than before", spareFiles)}
+	connections := finding{by: "proof", name: "connections", sentence: fmt.Sprintf("no process has over %d connections more than before", spareConnections)}
 	server := finding{by: "proof", name: "sessions", sentence: fmt.Sprintf("no process has more than %d sessions of MariaDB, and none has a transaction open", idleSessions)}
 	replicas := map[string]int{}
 	for _, name := range slices.Sorted(maps.Keys(now)) {

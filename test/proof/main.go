@@ -92,7 +92,14 @@ func prove(ctx context.Context, o options, out io.Writer) (holds bool, err error
 	}
 	r.built = time.Since(r.began)
 
-	chaos := newChaos(o.seed)
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	defer func() {
+		if err != nil && ctx.Err() != nil {
+			err = context.Cause(ctx) // what failed for that says less
+		}
+	}()
+	chaos := newChaos(o.seed, giveUp)
 	shop, err := fleet.Start(ctx, fleet.Options{
 		Dir: filepath.Join(dir, "shop"), Binary: faulty, Faults: true, Replicas: map[string]int{"order-service": 2}, Ended: chaos.ended,
 		Set: settings,
@@ -127,7 +134,7 @@ func prove(ctx context.Context, o options, out io.Writer) (holds bool, err error
 	}
 	r.exits, r.stalls = exits(shop), chaos.stalls
 	if err == nil && result.Interrupted {
-		err = errors.New("the proof was interrupted")
+		err = context.Cause(ctx)
 	}
 	if err != nil {
 		return false, err

@@ -93,6 +93,28 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// TestHopeless: a process that starts in vain ends the proof with a sentence, one that was killed now and then does not.
+func TestHopeless(t *testing.T) {
+	t.Parallel()
+	var said []string
+	c := newChaos(1, func(err error) { said = append(said, err.Error()) })
+	for range 3 {
+		for range hopeless - 1 {
+			c.ended(&fleet.Process{Name: "mariadb"}, fleet.Exit{Why: "exit status 1: no such folder"})
+		}
+		c.ended(&fleet.Process{Name: "mariadb"}, fleet.Exit{Killed: true})
+	}
+	if len(said) > 0 {
+		t.Errorf("it gave up on a process that was killed: %q", said)
+	}
+	for range hopeless + 1 {
+		c.ended(&fleet.Process{Name: "mariadb"}, fleet.Exit{Why: "exit status 1: no such folder"})
+	}
+	if len(said) != 1 || !strings.Contains(said[0], "mariadb does not start any more (exit status 1: no such folder)") {
+		t.Errorf("it gave up with %q, want one sentence about mariadb", said)
+	}
+}
+
 // TestFaultsOfAComponent: every kind of fault is in them, the same ones for the same seed.
 func TestFaultsOfAComponent(t *testing.T) {
 	t.Parallel()

@@ -95,9 +95,8 @@ func (r *report) text(shop *fleet.Fleet) string {
 	p("| process | killed | at a crash point | by itself | longest away |\n|---|---|---|---|---|")
 	r.deaths(p)
 	p("\nBesides, %d times a process of order-service was stopped for %s, longer than its leases last, and went on.", r.stalls, stallFor)
-	p("\nEnds by itself, by what the process said:\n")
-	for _, line := range r.byItself() {
-		p("* %s", line)
+	if ends := r.byItself(); len(ends) > 0 {
+		p("\nEnds by itself, by what the process said:\n\n* %s", strings.Join(ends, "\n* "))
 	}
 	p("\nCalls that were broken, by what became of the answer:\n")
 	for _, what := range slices.Sorted(maps.Keys(r.broken)) {
@@ -137,7 +136,7 @@ func (r *report) text(shop *fleet.Fleet) string {
 	p("\n## Lines at ERROR that faults explain\n")
 	p("| line | times | why |\n|---|---|---|")
 	for _, e := range explained {
-		p("| %s | %d | %s |", e.line, r.lines[e.line], e.why)
+		p("| with `%s` in it | %d | %s |", e.line, r.lines[e.line], e.why)
 	}
 	return b.String()
 }
