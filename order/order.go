@@ -8,9 +8,9 @@
 //
 // Every step is a call to a neighbour that is keyed by the order, so that it may be repeated. The steps up
 // to the authorisation are one phase and those behind it another: the row of the saga names the phase
-// before any of its steps is taken, and a driver that takes over begins with it. A step that is refused, or whose outcome stays
-// unknown for too long, turns the saga back: what was done is undone in reverse, and the order ends
-// CANCELLED with the reason. There is no broker: the table of sagas is the outbox.
+// before any of its steps is taken, and a driver that takes over begins with it. A step that is refused,
+// or whose outcome stays unknown for too long, turns the saga back: what was done is undone in reverse,
+// and the order ends CANCELLED with the reason. There is no broker: the table of sagas is the outbox.
 //
 // Orders and carts of the original system's API live in the same tables. Such an order is CREATED
 // and has no saga; only such orders can be changed or deleted by their owner.

@@ -10,9 +10,9 @@
 // brings it, and whoever dies in between. What has no outcome is asked for again in the background.
 //
 // Tables: payments, payment_operations, ledger_postings (append-only; every entry sums to zero),
-// provider_events (as they came), payment_books (what these books are called), and those of the sandbox, which only the sandbox writes.
-// It calls order-service, to show the orders that payments are for, and to give money back that no
-// order stands behind.
+// provider_events (as they came), payment_books (what these books are called), and those of the sandbox,
+// which only the sandbox writes. It calls order-service, to show the orders that payments are for, and to
+// give money back that no order stands behind.
 package payment
 
 import (

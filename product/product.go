@@ -135,8 +135,8 @@ const (
 	expireAtMost = time.Minute
 )
 
-// Run expires reservations and forgets old idempotency keys until ctx ends, which is no error. What
-// fails is logged and tried again at the next turn.
+// Run expires reservations, finds out what searches of common words bring and forgets old idempotency
+// keys until ctx ends, which is no error. What fails is logged and tried again at the next turn.
 func (s *Service) Run(ctx context.Context) error {
 	var background sync.WaitGroup
 	defer background.Wait()
