@@ -24,7 +24,7 @@ KILLING := TestCrashPoints
 test: build ## all tests, on SQLite and on a private MariaDB; then the journey
 	./test/mariadb.sh $(GO) test -race -timeout 40m -skip '$(LOADED)|$(MUTANTS)|$(KILLING)' ./...
 	$(GO) test -race -tags faults ./fault
-	$(GO) test -tags faults -run TestFaultsOfTheShop ./cmd/tienda
+	$(GO) test -tags faults -run '^TestFaults' ./cmd/tienda
 	./test/mariadb.sh $(GO) test -count=1 -timeout 20m -parallel 1 -run '$(LOADED)' ./cmd/tienda
 	$(GO) test -count=1 -timeout 10m -parallel 8 -run '$(KILLING)' ./test/fleet
 	$(MAKE) proof-short mutants

@@ -35,7 +35,7 @@ func (f faultFlags) arm(profiles []string) error {
 	if f.Faults == "" {
 		return nil
 	}
-	if slices.Contains(profiles, "production") {
+	if slices.ContainsFunc(profiles, func(profile string) bool { return strings.TrimSpace(profile) == "production" }) {
 		return errors.New("profile production refuses --faults: this build is for tests")
 	}
 	return fault.Arm(f.Faults, known())
