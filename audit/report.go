@@ -31,7 +31,7 @@ func (r *Result) WriteTo(w io.Writer) (int64, error) {
 			fmt.Fprintf(&text, "  and %s more\n", thousands(more))
 		}
 	}
-	elapsed := time.Duration(r.ElapsedSeconds * float64(time.Second)).Round(10 * time.Millisecond)
+	elapsed := time.Duration(r.ElapsedSeconds * float64(time.Second)).Round(time.Millisecond)
 	fmt.Fprintf(&text, "\n%s rows looked at in %s: %s\n", thousands(rows), elapsed, r.sentence())
 	n, err := io.WriteString(w, text.String())
 	return int64(n), err

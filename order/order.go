@@ -181,7 +181,7 @@ func (s *Service) Routes() []web.Route {
 		{Method: "PUT", Pattern: "/api/orders", Summary: "Change the plain order with the id given", Access: web.Owner, Origin: true, In: orderSample, Out: api.Order{}, Handler: s.putOrder},
 		{Method: "PUT", Pattern: "/api/orders/{orderId}", Summary: "Change a plain order", Access: web.Owner, Origin: true, In: orderSample, Out: api.Order{}, Handler: s.putOrderByID},
 		{Method: "DELETE", Pattern: "/api/orders/{orderId}", Summary: "Delete a plain order", Access: web.Owner, Origin: true, Out: true, Handler: s.deleteOrder},
-		{Method: "POST", Pattern: "/api/orders/{orderId}/cancel", Summary: "Cancel an order that has not been shipped", Access: web.Owner, Idempotent: true, In: api.Cancellation{Reason: "changed my mind"}, Out: api.Order{}, Handler: s.cancel},
+		{Method: "POST", Pattern: "/api/orders/{orderId}/cancel", Summary: "Cancel an order that has not been shipped", Access: web.Owner, Idempotent: true, Waits: true, In: api.Cancellation{Reason: "changed my mind"}, Out: api.Order{}, Handler: s.cancel},
 		{Method: "POST", Pattern: "/api/orders/{orderId}/shipment", Summary: "Move an order on after its shipment did", Access: web.Service, In: api.ShipmentChange{}, Out: api.Order{}, Handler: s.shipmentChanged},
 		{Method: "GET", Pattern: "/api/orders/standings", Summary: "Tell how far orders are", Access: web.Service, Query: []string{"ids?of these orders, separated by commas"}, Out: api.List[api.OrderStanding]{}, Handler: s.standings},
 
@@ -194,7 +194,7 @@ func (s *Service) Routes() []web.Route {
 		{Method: "GET", Pattern: "/api/carts/mine", Summary: "Read the caller's open cart, made when there is none", Access: web.User, Out: api.Cart{}, Handler: s.myCart},
 		{Method: "PUT", Pattern: "/api/carts/{cartId}/items/{productId}", Summary: "Put a product into a cart", Access: web.Owner, In: api.CartQuantity{Quantity: 2}, Out: api.Cart{}, Handler: s.putItem},
 		{Method: "DELETE", Pattern: "/api/carts/{cartId}/items/{productId}", Summary: "Take a product out of a cart", Access: web.Owner, Status: http.StatusNoContent, Handler: s.deleteItem},
-		{Method: "POST", Pattern: "/api/carts/{cartId}/checkout", Summary: "Turn a cart into an order and pay for it", Access: web.Owner, Idempotent: true, In: checkoutSample, Out: api.Order{}, Status: http.StatusCreated, Handler: s.checkout},
+		{Method: "POST", Pattern: "/api/carts/{cartId}/checkout", Summary: "Turn a cart into an order and pay for it", Access: web.Owner, Idempotent: true, Waits: true, In: checkoutSample, Out: api.Order{}, Status: http.StatusCreated, Handler: s.checkout},
 		journal.EventsRoute(s.serveEvents),
 	}
 }

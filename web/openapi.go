@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"reflect"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -99,6 +100,10 @@ func describeRoute(route Route, generator *openapi3gen.Generator, schemas openap
 		key.Example = "a-key-of-your-own-1"
 		operation.AddParameter(key)
 	}
+	if route.Waits {
+		operation.AddParameter(openapi3.NewHeaderParameter("Prefer").WithSchema(openapi3.NewStringSchema()).
+			WithDescription("wait=N waits N seconds for the end, at most 30, and respond-async not at all; without it, tienda.order.wait"))
+	}
 	if route.In != nil {
 		schema, err := generator.NewSchemaRefForValue(route.In, schemas)
 		if err != nil {
@@ -121,6 +126,11 @@ func describeRoute(route Route, generator *openapi3gen.Generator, schemas openap
 		response.WithJSONSchemaRef(schema)
 	}
 	operation.Responses = openapi3.NewResponses(openapi3.WithStatus(status, &openapi3.ResponseRef{Value: response}))
+	if route.Waits {
+		accepted := openapi3.NewResponse().WithDescription("It goes on: ask what Location names, or send the same request with the same Idempotency-Key again.").
+			WithContent(response.Content)
+		operation.Responses.Set(strconv.Itoa(http.StatusAccepted), &openapi3.ResponseRef{Value: accepted})
+	}
 	problem, err := generator.NewSchemaRefForValue(api.Problem{}, schemas)
 	if err != nil {
 		return nil, err

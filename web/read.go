@@ -122,7 +122,9 @@ func badJSON(err error) error {
 // article turns a Go type into words for a person who sends JSON.
 func article(goType string) string {
 	switch {
-	case strings.HasPrefix(goType, "int"), strings.HasPrefix(goType, "uint"), strings.HasPrefix(goType, "float"):
+	case strings.HasPrefix(goType, "int"), strings.HasPrefix(goType, "uint"):
+		return "a whole number in range"
+	case strings.HasPrefix(goType, "float"):
 		return "a number in range"
 	case goType == "bool":
 		return "true or false"

@@ -48,11 +48,13 @@ type Route struct {
 	Origin bool
 	// Idempotent rows need the header Idempotency-Key.
 	Idempotent bool
-	In         any      // a sample of the body read, which is the documentation's example; nil for none
-	Out        any      // a value of the type answered; nil for none
-	Status     int      // of success; 0 means 200
-	Query      []string // names of query parameters, with a "?" sign and a description behind them if need be
-	Handler    Handler
+	// Waits marks rows that answer 202 when the caller would wait no longer, as the header Prefer says.
+	Waits   bool
+	In      any      // a sample of the body read, which is the documentation's example; nil for none
+	Out     any      // a value of the type answered; nil for none
+	Status  int      // of success; 0 means 200
+	Query   []string // names of query parameters, with a "?" sign and a description behind them if need be
+	Handler Handler
 }
 
 // API is one service's routes and what serving them takes.

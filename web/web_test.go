@@ -185,7 +185,7 @@ func TestBadBodiesAreClientErrors(t *testing.T) {
 		"not an object":     {`"text"`, 400, 400, "object"},
 		"null":              {`null`, 400, 400, "object"},
 		"two values":        {`{"name":"a"}{"name":"b"}`, 400, 400, "more behind"},
-		"wrong type":        {`{"width":"wide"}`, 400, 400, "width"},
+		"wrong type":        {`{"width":"wide"}`, 400, 400, "field width: string is not a whole number in range"},
 		"wrong nested type": {`{"inner":{"tags":5}}`, 400, 400, "tags"},
 		"huge number":       {`{"width":1e400}`, 400, 400, "width"},
 		"bad id":            {`{"id":"x"}`, 400, 400, "an id"},
@@ -356,7 +356,7 @@ func TestOpenAPI(t *testing.T) {
 	t.Parallel()
 	routes := []web.Route{
 		{Method: "GET", Pattern: "/api/users", Summary: "List users", Access: web.Owner, Query: web.PageQuery, Out: api.List[api.User]{}, Handler: answerCaller},
-		{Method: "POST", Pattern: "/api/orders/{orderId}/cancel", Summary: "Cancel an order", Access: web.Owner, Idempotent: true,
+		{Method: "POST", Pattern: "/api/orders/{orderId}/cancel", Summary: "Cancel an order", Access: web.Owner, Idempotent: true, Waits: true,
 			In: api.Cancellation{Reason: "changed my mind"}, Out: api.Order{}, Handler: answerCaller},
 		{Method: "POST", Pattern: "/api/reservations", Summary: "Reserve", Access: web.Service, In: api.NewReservation{}, Handler: answerCaller},
 		{Method: "GET", Pattern: "/api/favourites", Summary: "List", Access: web.Public, Out: api.List[api.Favourite]{}, Handler: answerCaller},
@@ -377,6 +377,10 @@ func TestOpenAPI(t *testing.T) {
 	cancel := doc.Paths.Find("/box-service/api/orders/{orderId}/cancel").Post
 	if cancel.Parameters.GetByInAndName("header", "Idempotency-Key") == nil || cancel.Security == nil {
 		t.Errorf("cancel lacks its key or its security: %+v", cancel)
+	}
+	list := doc.Paths.Find("/box-service/api/users").Get
+	if cancel.Parameters.GetByInAndName("header", "Prefer") == nil || cancel.Responses.Status(http.StatusAccepted) == nil || list.Responses.Status(http.StatusAccepted) != nil {
+		t.Error("an operation that can be accepted only is not documented as one, or another is")
 	}
 	example, err := json.Marshal(cancel.RequestBody.Value.Content["application/json"].Examples["example"].Value.Value)
 	if err != nil || string(example) != `{"reason":"changed my mind"}` {
