@@ -234,10 +234,16 @@ func (s *shop) try(method, path, key, body string) (int, []byte, error) {
 	return response.StatusCode, text, err
 }
 
-// call makes a call that must succeed.
+// call makes a call that must succeed, if need be when breakers have closed again that a crash opened.
 func (s *shop) call(want int, method, path, key, body string, into any) {
 	s.t.Helper()
-	status, text, err := s.try(method, path, key, body)
+	var status int
+	var text []byte
+	var err error
+	s.await(func() bool {
+		status, text, err = s.try(method, path, key, body)
+		return err == nil && status < 500
+	}, bound)
 	if err == nil && status == want {
 		err = json.Unmarshal(text, into)
 	}
