@@ -51,20 +51,19 @@ func (tx *Tx) flush(ctx context.Context) error {
 // commit ends the transaction. Once it is on its way it is not called back when ctx ends: whether it
 // arrived would be unknown.
 func (tx *Tx) commit(ctx context.Context) error {
-	if len(tx.later) > 0 {
-		if err := ctx.Err(); err != nil {
-			return errors.Join(err, tx.tx.Rollback())
-		}
-		if _, err := tx.exec(context.WithoutCancel(ctx), "COMMIT", nil); err != nil {
-			_ = tx.tx.Rollback() // the error that led here is the one to report
-			return fmt.Errorf("commit: %w", mapError(err))
-		}
+	var err error
+	if len(tx.later) == 0 {
+		err = tx.tx.Commit()
+	} else if err = ctx.Err(); err == nil {
+		_, err = tx.exec(context.WithoutCancel(ctx), "COMMIT", nil)
 	}
-	if err := tx.tx.Commit(); err != nil {
+	if err != nil {
+		_ = tx.tx.Rollback() // the error that led here is the one to report
 		if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
 			err = ctx.Err() // that is why database/sql has rolled it back already
 		}
 		return fmt.Errorf("commit: %w", mapError(err))
 	}
+	_ = tx.tx.Commit() // it is durable; this gives the connection back, unless that was done as ctx ended
 	return nil
 }
