@@ -16,7 +16,7 @@ build: ## one static binary in bin/
 # The two tests that load a whole shop with thousands of calls have the machine to themselves and run
 # without the race detector, which would make them some ten times slower. The planted bugs come last: each
 # is a build of its own.
-LOADED := TestHotProduct|TestBadInput
+LOADED := TestHotProduct|TestBadInput|TestReplicasOfEverything
 MUTANTS := TestMutantsAreCaught
 # Tests that kill processes want them to be quick.
 KILLING := TestCrashPoints
