@@ -39,6 +39,7 @@ PROOF := $(GO) run ./test/proof -version '$(VERSION)' -seed $(or $(SEED),0) -cli
 proof: ## orders survive anything: 10,000 checkouts while processes are killed; the report is in bin/proof
 	./test/mariadb.sh
 	$(PROOF) -checkouts $(or $(CHECKOUTS),10000)
+	@echo "Now a shop is killed at each point that a checkout passes. That takes some minutes and says nothing before its end."
 	$(GO) test -count=1 -timeout 15m -parallel 8 -run TestCrashPoints ./test/fleet -crash-all
 
 proof-short: ## the same with 500 checkouts, in less than two minutes

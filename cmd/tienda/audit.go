@@ -14,9 +14,9 @@ import (
 )
 
 type auditCommand struct {
-	Data  string        `help:"Folder of the embedded databases." default:"./data" placeholder:"DIR"`
+	Data  string        `help:"Folder of the embedded databases; ${default} unless given." default:"./data" placeholder:"DIR"`
 	JSON  bool          `name:"json" help:"Print the result as JSON."`
-	Grace time.Duration `help:"How long the databases of two services may disagree about what has just changed." default:"1m" placeholder:"D"`
+	Grace time.Duration `help:"How long the databases of two services may disagree about what has just changed; ${default} unless given." default:"1m" placeholder:"D"`
 }
 
 // Statuses of the process beside 0: that it could not look is not the same as that something is wrong.

@@ -18,9 +18,9 @@ import (
 // fillFlags are those of "tienda load --fill".
 type fillFlags struct {
 	Fill     bool   `help:"Instead of traffic, write a shop that has been open for two years straight into the databases of the services." group:"fill"`
-	Data     string `help:"With --fill: folder of the embedded databases." default:"./data" placeholder:"DIR" group:"fill"`
-	Products int    `help:"With --fill: how many products." default:"1000000" placeholder:"N" group:"fill"`
-	Orders   int    `help:"With --fill: how many orders." default:"1000000" placeholder:"N" group:"fill"`
+	Data     string `help:"With --fill: folder of the embedded databases; ${default} unless given." default:"./data" placeholder:"DIR" group:"fill"`
+	Products int    `help:"With --fill: how many products; ${default} unless given." default:"1000000" placeholder:"N" group:"fill"`
+	Orders   int    `help:"With --fill: how many orders; ${default} unless given." default:"1000000" placeholder:"N" group:"fill"`
 }
 
 // fill writes the databases in the data folder, or those that SPRING_DATASOURCE_URL names, as migrate

@@ -18,12 +18,12 @@ import (
 type loadCommand struct {
 	fillFlags
 
-	Target    string        `help:"Gateway of the shop." default:"http://localhost:8080" placeholder:"URL"`
+	Target    string        `help:"Gateway of the shop; ${default} unless given." default:"http://localhost:8080" placeholder:"URL"`
 	Users     int           `help:"Customers at once, 16 unless given. With --fill: how many are registered, a tenth of the orders unless given." placeholder:"N"`
 	Duration  time.Duration `help:"How long they go on; 30s unless checkouts are counted." placeholder:"D" xor:"end"`
 	Checkouts int           `help:"How many checkouts they make." placeholder:"N" xor:"end"`
-	Mix       string        `help:"What customers do: story, browse, checkout or hostile, and shares in percent that change it, such as story,cancel=20,declined=0." default:"story" placeholder:"NAME|k=v,..."`
-	Seed      uint64        `help:"What the random choices follow from." default:"1" placeholder:"N"`
+	Mix       string        `help:"What customers do: story, browse, checkout or hostile, and shares in percent that change it, such as story,cancel=20,declined=0; ${default} unless given." default:"story" placeholder:"NAME|k=v,..."`
+	Seed      uint64        `help:"What the random choices follow from; ${default} unless given." default:"1" placeholder:"N"`
 	JSON      string        `name:"json" help:"Write the result to a file as well." placeholder:"FILE"`
 	Verify    bool          `help:"Afterwards prove every order that was answered, before and after sending every key again."`
 

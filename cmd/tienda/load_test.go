@@ -192,6 +192,29 @@ func TestLoadOfTheDocuments(t *testing.T) {
 	}
 }
 
+// TestHelpNamesDefaults: who leaves a flag out learns from the help what that means.
+func TestHelpNamesDefaults(t *testing.T) {
+	t.Parallel()
+	for command, want := range map[string][]string{
+		"up":      {"./data unless given", "127.0.0.1 unless given"},
+		"run":     {"./data unless given"},
+		"migrate": {"./data unless given"},
+		"audit":   {"./data unless given", "1m unless given"},
+		"load":    {"http://localhost:8080 unless given", "story unless given", "1 unless given", "./data unless given", "1000000 unless given"},
+	} {
+		var out lockedBuffer
+		if err := Run(t.Context(), []string{command, "--help"}, nil, terminal{&out, &out}); err != nil {
+			t.Fatal(err)
+		}
+		text := strings.Join(strings.Fields(out.String()), " ")
+		for _, w := range want {
+			if !strings.Contains(text, w) {
+				t.Errorf("tienda %s --help does not say %q:\n%s", command, w, &out)
+			}
+		}
+	}
+}
+
 // TestLoadStatus: a script can tell a shop that breaks its promises from a run that could not be.
 func TestLoadStatus(t *testing.T) {
 	t.Parallel()

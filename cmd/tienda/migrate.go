@@ -9,7 +9,7 @@ import (
 )
 
 type migrateCommand struct {
-	Data       string   `help:"Folder of the embedded databases." default:"./data" placeholder:"DIR"`
+	Data       string   `help:"Folder of the embedded databases; ${default} unless given." default:"./data" placeholder:"DIR"`
 	Components []string `arg:"" optional:"" help:"Components; all by default." name:"component"`
 }
 

@@ -22,10 +22,10 @@ import (
 
 // place are the flags that up and run share: where data and ports are.
 type place struct {
-	Data       string                                  `help:"Folder of databases, keys and logs." default:"./data" placeholder:"DIR"`
+	Data       string                                  `help:"Folder of databases, keys and logs; ${default} unless given." default:"./data" placeholder:"DIR"`
 	PortOffset int                                     `help:"Number added to every port." default:"0" placeholder:"N"`
 	Profile    []string                                `help:"Configuration profiles, such as origin or production." env:"SPRING_PROFILES_ACTIVE" placeholder:"NAME"`
-	Listen     string                                  `help:"Address to listen on; 0.0.0.0 for all." default:"127.0.0.1" env:"SERVER_ADDRESS" placeholder:"ADDR"`
+	Listen     string                                  `help:"Address to listen on: ${default} unless given, 0.0.0.0 for all." default:"127.0.0.1" env:"SERVER_ADDRESS" placeholder:"ADDR"`
 	Drain      time.Duration                           `help:"How long to go on serving after saying goodbye to the registry." default:"0s"`
 	ports      map[string]int                          // of components, instead of the table's; for tests, whose ports the kernel picks
 	faultFlags                                         // of test builds
