@@ -32,13 +32,13 @@ func (r *Result) WriteTo(w io.Writer) (int64, error) {
 		}
 	}
 	elapsed := time.Duration(r.ElapsedSeconds * float64(time.Second)).Round(time.Millisecond)
-	fmt.Fprintf(&text, "\n%s rows looked at in %s: %s\n", thousands(rows), elapsed, r.sentence())
+	fmt.Fprintf(&text, "\n%s rows looked at in %s: %s\n", thousands(rows), elapsed, r.sentence(rows))
 	n, err := io.WriteString(w, text.String())
 	return int64(n), err
 }
 
 // sentence says what the result means and what to do about it.
-func (r *Result) sentence() string {
+func (r *Result) sentence(rows int64) string {
 	broken := map[string]bool{}
 	for _, i := range r.Invariants {
 		if i.Violations > 0 {
@@ -52,6 +52,8 @@ func (r *Result) sentence() string {
 		}
 	}
 	switch {
+	case rows == 0:
+		return "the databases are empty. If the shop has products or orders, they are elsewhere: look at --data and SPRING_DATASOURCE_URL."
 	case len(broken) == 0:
 		return "every invariant holds; there is nothing to do."
 	case len(broken) == waiting:

@@ -204,6 +204,21 @@ func TestAuditStatus(t *testing.T) {
 	})
 }
 
+// TestAuditOfNothing: an audit that looked at the wrong place does not sound like a shop in order.
+func TestAuditOfNothing(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	var out lockedBuffer
+	for _, command := range []string{"migrate", "audit"} {
+		if err := Run(t.Context(), []string{command, "--data", data}, nil, terminal{&out, &out}); err != nil {
+			t.Fatalf("%s: %v", command, err)
+		}
+	}
+	if text := out.String(); !strings.Contains(text, "the databases are empty") || strings.Contains(text, "nothing to do") {
+		t.Errorf("an audit of empty databases says\n%s", text)
+	}
+}
+
 // TestAuditDocumented: the operations page lists the invariants as they are. A shop without an order has
 // all of them too.
 func TestAuditDocumented(t *testing.T) {
