@@ -11,6 +11,9 @@ import (
 // sagaDone is the step of a saga that has come to rest.
 const sagaDone = "done"
 
+// sagaCancelsParcel is the step that makes a parcel, where none is known of, in order to cancel it.
+const sagaCancelsParcel = "cancel-shipment"
+
 // manyAttempts of one step take more than ten minutes, by when a person should have looked.
 const manyAttempts = 100
 

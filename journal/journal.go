@@ -106,13 +106,20 @@ func (q Request) Claim(ctx context.Context, tx *sqldb.Tx, subject api.ID, busyUn
 	return nil, q.insert(ctx, tx, subject, busyUntil, now)
 }
 
+const insertKey = `INSERT INTO idempotency_keys (caller, route, idempotency_key, request_hash, subject, status, location, answer, busy_until, created_at)
+	VALUES (?, ?, ?, ?, ?, 0, '', '', ?, ?)`
+
 // insert takes a key that nobody has; one that is taken is [sqldb.ErrConflict].
 func (q Request) insert(ctx context.Context, tx *sqldb.Tx, subject api.ID, busyUntil, now time.Time) error {
-	_, err := tx.Exec(ctx, `INSERT INTO idempotency_keys
-		(caller, route, idempotency_key, request_hash, subject, status, location, answer, busy_until, created_at)
-		VALUES (?, ?, ?, ?, ?, 0, '', '', ?, ?)`,
-		q.caller, q.route, q.key, q.hash, int64(subject), sqldb.Instant(busyUntil), sqldb.Instant(now))
+	_, err := tx.Exec(ctx, insertKey, q.caller, q.route, q.key, q.hash, int64(subject), sqldb.Instant(busyUntil), sqldb.Instant(now))
 	return err
+}
+
+// Keep takes the key for a write whose row has a unique name of its own, so that a second request cannot
+// get as far as this. A key that is taken all the same makes the transaction [sqldb.ErrConflict], at its
+// commit.
+func (q Request) Keep(ctx context.Context, tx *sqldb.Tx, subject api.ID, now time.Time) error {
+	return tx.Later(ctx, insertKey, q.caller, q.route, q.key, q.hash, int64(subject), sqldb.Instant{}, sqldb.Instant(now))
 }
 
 // Find returns what is stored of an earlier request under the key, or nil. It takes nothing: a write

@@ -179,7 +179,22 @@ func (s *Service) move(w http.ResponseWriter, r *http.Request, body []byte, subj
 		}
 		return request.SetSubject(ctx, tx, op.id)
 	}
-	err = s.db.Tx(ctx, claim)
+	// Nearly every movement is new and possible. Then the key is one more row of the commit; else nothing is
+	// written, and the key is looked at first.
+	err = s.db.Tx(ctx, func(tx *sqldb.Tx) error {
+		var err error
+		if op, first, err = s.begin(ctx, tx, wanted, now, begin); err != nil {
+			return err
+		}
+		if !first {
+			return errSeen
+		}
+		return request.Keep(ctx, tx, op.id, now)
+	})
+	_, refusedNow := errors.AsType[*api.Problem](err)
+	if refusedNow || errors.Is(err, errSeen) || errors.Is(err, sqldb.ErrConflict) {
+		err = s.db.Tx(ctx, claim)
+	}
 	if errors.Is(err, sqldb.ErrConflict) {
 		err = s.db.Tx(ctx, claim) // it was withdrawn at the same moment; now that is there to be found
 	}
@@ -202,6 +217,9 @@ func (s *Service) move(w http.ResponseWriter, r *http.Request, body []byte, subj
 	}
 	return op.write(w)
 }
+
+// errSeen is the error of a movement that somebody has asked for before.
+var errSeen = errors.New("the movement is there already")
 
 // requestKey names a movement for good, also when the journal has forgotten its Idempotency-Key.
 func requestKey(ctx context.Context, kind Kind, subject, key string) string {

@@ -168,8 +168,10 @@ func (r *restarting) rest() {
 			r.tell(event, r.clock.now()).want(r.t, http.StatusOK)
 		}
 	}
-	r.later(2 * time.Hour) // events that wait are looked at once an hour at the latest
-	r.later(2 * time.Minute)
+	for range 3 {
+		r.later(2 * time.Hour) // events that wait are looked at once an hour at the latest
+		r.later(2 * time.Minute)
+	}
 }
 
 // check compares the books about an order.
