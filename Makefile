@@ -13,7 +13,7 @@ up: ## run the whole shop on this machine
 build: ## one static binary in bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X tienda/kit.version=$(VERSION)' -o $(BIN) ./cmd/tienda
 
-# The two tests that load a whole shop with thousands of calls have the machine to themselves and run
+# Tests that load whole shops with thousands of calls have the machine to themselves and run
 # without the race detector, which would make them some ten times slower. The planted bugs come last: each
 # is a build of its own.
 LOADED := TestHotProduct|TestBadInput|TestReplicasOfEverything

@@ -154,8 +154,7 @@ func (s *Service) cancelShipment(ctx context.Context, g *saga) (func(*record), e
 		if err != nil {
 			return nil, err
 		}
-		id = shipment.ShipmentID
-		g.learn(shipped(shipment)) // also when it has left and cannot be cancelled: then the order stands
+		id = shipment.ShipmentID // when it has left and cannot be cancelled the phase is taken again, and tells
 	}
 	var shipment api.Shipment
 	err := s.call(ctx, func(ctx context.Context) (err error) {
