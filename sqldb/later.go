@@ -51,10 +51,12 @@ func (tx *Tx) flush(ctx context.Context) error {
 // commit ends the transaction. Once it is on its way it is not called back when ctx ends: whether it
 // arrived would be unknown.
 func (tx *Tx) commit(ctx context.Context) error {
-	var err error
-	if len(tx.later) == 0 {
+	err := ctx.Err()
+	batch := len(tx.later) > 0
+	switch {
+	case !batch:
 		err = tx.tx.Commit()
-	} else if err = ctx.Err(); err == nil {
+	case err == nil:
 		_, err = tx.exec(context.WithoutCancel(ctx), "COMMIT", nil)
 	}
 	if err != nil {
@@ -64,6 +66,8 @@ func (tx *Tx) commit(ctx context.Context) error {
 		}
 		return fmt.Errorf("commit: %w", mapError(err))
 	}
-	_ = tx.tx.Commit() // it is durable; this gives the connection back, unless that was done as ctx ended
+	if batch {
+		_ = tx.tx.Commit() // it is durable; this gives the connection back, unless that was done as ctx ended
+	}
 	return nil
 }
