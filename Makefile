@@ -4,8 +4,9 @@ GO       ?= go
 BIN      := bin/tienda
 LINT     := $(GO) tool -modfile=tools/go.mod golangci-lint
 VERSION  := $(shell git describe --always --dirty --abbrev=12 2>/dev/null)
+CREATED  := $(shell git log -1 --format=%ct 2>/dev/null)
 
-.PHONY: up build test mutants proof proof-short check lint journey bench scale memory clean
+.PHONY: up build test mutants proof proof-short check lint journey bench scale memory image clean
 
 up: ## run the whole shop on this machine
 	$(GO) run ./cmd/tienda up
@@ -27,6 +28,7 @@ test: build ## all tests, on SQLite and on a private MariaDB; then the journey
 	$(GO) test -tags faults -run '^TestFaults' ./cmd/tienda
 	./test/mariadb.sh $(GO) test -count=1 -timeout 20m -parallel 1 -run '$(LOADED)' ./cmd/tienda
 	$(GO) test -count=1 -timeout 10m -parallel 8 -run '$(KILLING)' ./test/fleet
+	$(GO) -C deploy test -timeout 15m ./...
 	$(MAKE) proof-short mutants
 	./test/journey.sh
 
@@ -51,6 +53,8 @@ lint: ## formatting, vet and the linters of .golangci.yml
 	$(GO) vet ./...
 	$(GO) vet -tags faults ./...
 	$(LINT) run ./...
+	$(GO) -C deploy vet ./...
+	cd deploy && $(subst =tools,=../tools,$(LINT)) run ./...
 
 check: lint test ## exactly what CI runs
 
@@ -62,6 +66,9 @@ scale: ## a shop with a million products and orders beside a small one: see docs
 
 memory: build ## resident memory of every component
 	./test/memory.sh
+
+image: ## the container image as an OCI archive in bin/, for amd64 and arm64; PUSH=REGISTRY/NAME:TAG pushes it too
+	$(GO) -C deploy run ./image -version '$(VERSION)' -created $(or $(CREATED),0) -o ../bin/tienda.oci.tar $(if $(PUSH),-push '$(PUSH)')
 
 clean:
 	rm -rf bin
