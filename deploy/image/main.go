@@ -96,6 +96,9 @@ func (b build) run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(work) }() // a leftover in the temporary folder hurts nobody
+	if err := os.MkdirAll(filepath.Dir(b.out), 0o755); err != nil {
+		return err
+	}
 	base, err := b.base(ctx)
 	if err != nil {
 		return err
@@ -314,9 +317,6 @@ func (b build) archive(index v1.ImageIndex, folder string) error {
 		"org.opencontainers.image.ref.name": reference.Identifier(),
 	}))
 	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(b.out), 0o755); err != nil {
 		return err
 	}
 	out, err := os.Create(b.out)

@@ -47,7 +47,7 @@ func TestImage(t *testing.T) {
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(server.Close)
 	place := strings.TrimPrefix(server.URL, "http://") + "/shop/tienda:1.2.3"
-	here, elsewhere := t.TempDir(), t.TempDir()
+	here, elsewhere := filepath.Join(t.TempDir(), "new"), t.TempDir()
 	build := func(source, out string, more ...string) string {
 		t.Helper()
 		var said bytes.Buffer
