@@ -47,7 +47,11 @@ func (s *Service) listItems(w http.ResponseWriter, r *http.Request) error {
 
 // ofOrders is the condition of the rows that the caller may see and that orderId= and orderIds= select.
 func ofOrders(r *http.Request) (clause string, args []any, err error) {
-	clause, args = visible(auth.CallerOf(r.Context()))
+	owner := byOwner
+	if query := r.URL.Query(); query.Has("orderId") || query.Has("orderIds") {
+		owner = notOwner
+	}
+	clause, args = visible(auth.CallerOf(r.Context()), owner)
 	for _, parameter := range []string{"orderId", "orderIds"} {
 		ids, given, err := web.QueryIDs(r, parameter)
 		switch {
