@@ -181,11 +181,11 @@ func operations() []operation {
 		}, admin),
 		read("cart", func(*rand.Rand) string { return "/order-service/api/carts/mine" }, customer),
 		{"put into the cart", func(ctx context.Context, s *shop, client int, dice *rand.Rand) (time.Duration, error) {
-			_, took, err := s.put(ctx, client, dice)
+			_, took, err := s.put(ctx, client, dice, min(50, len(s.products))) // a cart holds 200
 			return took, err
 		}},
 		{"checkout", func(ctx context.Context, s *shop, client int, dice *rand.Rand) (time.Duration, error) {
-			cart, _, err := s.put(ctx, client, dice)
+			cart, _, err := s.put(ctx, client, dice, len(s.products))
 			if err != nil {
 				return 0, err
 			}
@@ -196,15 +196,39 @@ func operations() []operation {
 	}
 }
 
-// put puts one product into the client's cart, which is made if there is none.
-func (s *shop) put(ctx context.Context, client int, dice *rand.Rand) (cart int64, took time.Duration, err error) {
-	var mine struct{ CartID int64 }
-	if _, err := s.call(ctx, http.MethodGet, "/order-service/api/carts/mine", s.tokens[client], "", "", &mine); err != nil {
+// put puts one of so many products into the client's cart.
+func (s *shop) put(ctx context.Context, client int, dice *rand.Rand, products int) (cart int64, took time.Duration, err error) {
+	if cart, err = s.cart(ctx, client); err != nil {
 		return 0, 0, err
 	}
-	path := fmt.Sprintf("/order-service/api/carts/%d/items/%d", mine.CartID, s.products[dice.IntN(min(50, len(s.products)))]) // a cart holds 200
+	path := fmt.Sprintf("/order-service/api/carts/%d/items/%d", cart, s.products[dice.IntN(products)])
 	took, err = s.call(ctx, http.MethodPut, path, s.tokens[client], `{"quantity":1}`, "", nil)
-	return mine.CartID, took, err
+	return cart, took, err
+}
+
+// cart is the client's cart, which is made if there is none.
+func (s *shop) cart(ctx context.Context, client int) (int64, error) {
+	var mine struct{ CartID int64 }
+	_, err := s.call(ctx, http.MethodGet, "/order-service/api/carts/mine", s.tokens[client], "", "", &mine)
+	return mine.CartID, err
+}
+
+// fillCart gives the client a cart of a few products instead of the one that an earlier run may have left.
+func (s *shop) fillCart(ctx context.Context, client int) error {
+	cart, err := s.cart(ctx, client)
+	if err != nil {
+		return err
+	}
+	if _, err := s.call(ctx, http.MethodDelete, fmt.Sprint("/order-service/api/carts/", cart), s.tokens[client], "", "", nil); err != nil {
+		return err
+	}
+	dice := rand.New(rand.NewPCG(0, uint64(client)))
+	for range 5 {
+		if _, _, err := s.put(ctx, client, dice, len(s.products)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // enter logs the customers in, beginning with the one who has ordered most, and looks around.
@@ -239,8 +263,16 @@ func (s *shop) enter(ctx context.Context, clients int, password string) error {
 	if len(s.products) == 0 {
 		return errors.New("nothing is in stock")
 	}
+	for client := range clients {
+		if err := s.fillCart(ctx, client); err != nil {
+			return err
+		}
+	}
 	return nil
 }
+
+// maxAnswer is more than any answer here needs: a page of a thousand products is the largest.
+const maxAnswer = 8 << 20
 
 var client = &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
 
@@ -264,7 +296,7 @@ func (s *shop) call(ctx context.Context, method, path, token, body, key string, 
 		return 0, err
 	}
 	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
+	text, err := io.ReadAll(http.MaxBytesReader(nil, response.Body, maxAnswer))
 	took := time.Since(began)
 	switch {
 	case err != nil:
