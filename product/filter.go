@@ -2,7 +2,6 @@ package product
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -135,46 +134,69 @@ func (s *Service) search(ctx context.Context, page web.PageRequest, f filter) (f
 	if err != nil {
 		return found{}, err
 	}
-	matching := f.matching("t", words, first)
+	sorted := f.matching("t", words, first)
+	sorted.order, sorted.walk = page.Order(), f.walk(page, words, first)
 	known, ok := total{}, false
 	if n > int64(s.few/3) {
 		// All words are common: which products have them together, and come first, is found out in the background.
-		sorted := query{matching.text, matching.args, page.Order()}
 		if known, ok = s.totals.known(sorted, s.now()); !ok {
 			s.totals.want(sorted)
 		}
 		if shown, whole := known.page(page); whole {
 			products, err := s.inOrder(ctx, f.visible, shown)
-			return found{products, known.n, true}, err
+			return found{products, max(known.n, int64(len(shown))), known.n != uncounted}, err
 		}
 	}
 	if n <= int64(s.few) {
-		ids, err := s.idsOf(ctx, matching, s.few)
+		ids, err := s.idsOf(ctx, sorted, s.few)
 		if err != nil {
 			return found{}, err
 		}
 		return s.pageOf(ctx, page, f.visible, ids)
 	}
-	f.words = words
-	where, args := f.where(func(b bound) bool { return f.ordered(b, page) })
-	walk := query{text: "SELECT p.product_id FROM products p WHERE " + where, args: args}
-	if page.SortsBy("p.product_id") && !words[first].prefix {
-		walk = f.matching("p", words, first) // the products that have a term stand in the order of their ids
-	}
-	return s.page(ctx, page, f.visible, walk, func(full bool) (int64, bool, error) {
-		if ok || full {
-			return known.n, ok, nil
+	shown, err := s.page(ctx, page, f.visible, *sorted.walk, func(full bool) (int64, bool, error) {
+		if counted := ok && known.n != uncounted; counted || full {
+			return known.n, counted, nil
 		}
-		n, err := s.total(ctx, matching) // behind the last row nothing tells how many there are
+		n, err := s.total(ctx, query{text: sorted.text, args: sorted.args}) // behind the last row nothing tells how many there are
 		return n, true, err
 	})
+	if err == nil && !ok {
+		// Who asks next need not go the same way, which is long when few products have both of two common words.
+		s.totals.seen(sorted, page, shown.products, s.now())
+	}
+	return shown, err
 }
 
-// query is a statement with its arguments, and the order that its products are wanted in, if in any.
+// walk goes through the products in the order of the page and leaves out those that do not fit. What an index
+// does not hold is looked at last, of those only that have all words.
+func (f filter) walk(page web.PageRequest, words []word, first int) *query {
+	if page.SortsBy("p.product_id") && !words[first].prefix {
+		matching := f.matching("p", words, first) // the products that have a term stand in the order of their ids
+		return &matching
+	}
+	along, rest := filter{visible: f.visible, words: words}, filter{visible: f.visible}
+	for _, b := range f.bounds {
+		if f.ordered(b, page) {
+			along.bounds = append(along.bounds, b)
+		} else {
+			rest.bounds = append(rest.bounds, b)
+		}
+	}
+	where, args := along.where(func(bound) bool { return true })
+	if len(rest.bounds) > 0 {
+		more, moreArgs := rest.fits("p")
+		where, args = where+" AND "+more, append(args, moreArgs...)
+	}
+	return &query{text: "SELECT p.product_id FROM products p WHERE " + where, args: args}
+}
+
+// query is a statement with its arguments. If its products are wanted in an order, walk finds them going along it.
 type query struct {
 	text  string
 	args  []any
 	order string
+	walk  *query
 }
 
 // idsOf are the ids that a query finds, up to most; one more when there are more.
@@ -281,30 +303,31 @@ func (f filter) matching(alias string, words []word, first int) query {
 		}
 	}
 	f.words = nil
-	where, whereArgs := f.where(func(bound) bool { return false })
-	where = strings.ReplaceAll(where, "p.", "q.") // p may be the terms
-	return query{text: text + " AND (SELECT 1 FROM products q WHERE q.product_id = " + alias + ".product_id AND " + where + ") = 1", args: append(args, whereArgs...)}
+	where, whereArgs := f.fits(alias)
+	return query{text: text + " AND " + where, args: append(args, whereArgs...)}
+}
+
+// fits is where as a condition on the id of a product that another table, or an index, has found.
+func (f filter) fits(alias string) (text string, args []any) {
+	where, args := f.where(func(bound) bool { return false })
+	where = strings.ReplaceAll(where, "p.", "q.") // p may be that table
+	return "(SELECT 1 FROM products q WHERE q.product_id = " + alias + ".product_id AND " + where + ") = 1", args
 }
 
 // whole makes a whole word of the last one when there is only one term that begins like it.
 func (s *Service) whole(ctx context.Context, words []word) ([]word, error) {
 	last := words[len(words)-1]
 	condition, args := last.condition("t")
-	next := func(condition string, args ...any) (term string, err error) {
-		err = s.db.QueryRow(ctx, "SELECT t.term FROM product_terms t WHERE "+condition+" ORDER BY t.term LIMIT 1", args...).Scan(&term)
-		return term, err
-	}
-	only, err := next(condition, args...)
-	if err == nil {
-		_, err = next("t.term > ? AND t.term < ?", only, args[1])
-		if errors.Is(err, sqldb.ErrNotFound) {
-			return append(slices.Clone(words[:len(words)-1]), word{only, false}), nil
-		}
-	}
-	if err != nil && !errors.Is(err, sqldb.ErrNotFound) {
+	end := "(SELECT t.term FROM product_terms t WHERE " + condition + " ORDER BY t.term "
+	var lowest, highest *string
+	err := s.db.QueryRow(ctx, "SELECT "+end+"ASC LIMIT 1), "+end+"DESC LIMIT 1)", slices.Concat(args, args)...).Scan(&lowest, &highest)
+	if err != nil {
 		return nil, fmt.Errorf("look for a word: %w", err)
 	}
-	return words, nil
+	if lowest == nil || *lowest != *highest {
+		return words, nil
+	}
+	return append(slices.Clone(words[:len(words)-1]), word{*lowest, false}), nil
 }
 
 // rarest is the word that fewest products hold, and how many, as far as they are few.
@@ -312,7 +335,7 @@ func (s *Service) rarest(ctx context.Context, words []word) (first int, fewest i
 	fewest = int64(s.few) + 2
 	for i, w := range words {
 		condition, args := w.condition("t")
-		n, err := sqldb.Count(ctx, s.db, s.few, "SELECT t.product_id FROM product_terms t WHERE "+condition, args...)
+		n, err := s.common.Count(ctx, s.db, s.now(), s.few, "SELECT t.product_id FROM product_terms t WHERE "+condition, args...)
 		if err != nil {
 			return 0, 0, fmt.Errorf("count a word: %w", err)
 		}
@@ -347,9 +370,8 @@ func (s *Service) count(ctx context.Context) {
 			var err error
 			began := time.Now()
 			t.n, err = sqldb.Count(ctx, s.db, web.ExactTotal, q.text, q.args...)
-			if err == nil && q.order != "" && t.n <= web.ExactTotal { // of more a page is soon full
-				first := query{text: "SELECT p.product_id FROM products p WHERE p.product_id IN (" + q.text + ") ORDER BY " + q.order, args: q.args}
-				t.ids, err = s.idsOf(ctx, first, mostIDs)
+			if err == nil && q.walk != nil {
+				t.ids, err = s.firstOf(ctx, q, t.n)
 			}
 			s.totals.done(q)
 			if err != nil && ctx.Err() == nil {
@@ -360,4 +382,12 @@ func (s *Service) count(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// firstOf are the first products that a query finds, as many as are worth to know when there are n.
+func (s *Service) firstOf(ctx context.Context, q query, n int64) ([]api.ID, error) {
+	if n > web.ExactTotal { // they stand close together along the order
+		return s.idsOf(ctx, query{text: q.walk.text + " ORDER BY " + q.order, args: q.walk.args}, mostIDs/5)
+	}
+	return s.idsOf(ctx, query{text: "SELECT p.product_id FROM products p WHERE p.product_id IN (" + q.text + ") ORDER BY " + q.order, args: q.args}, mostIDs)
 }

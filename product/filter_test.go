@@ -3,6 +3,8 @@ package product
 import (
 	"context"
 	"fmt"
+	"net/http/httptest"
+	"slices"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	"tienda/api"
 	"tienda/sqldb"
 	"tienda/sqldb/sqldbtest"
+	"tienda/web"
 )
 
 // TestEveryWayFindsTheSame: whether products are few or many decides how they are found, not which.
@@ -139,5 +142,43 @@ func TestTotalsGrowOld(t *testing.T) {
 	}
 	if len(totals.kept) > mostTotals {
 		t.Errorf("%d totals are kept, want at most %d", len(totals.kept), mostTotals)
+	}
+}
+
+// TestFirstPageIsSeen: until a search is counted, the first page that somebody went through the products for is
+// what the next is shown, and nothing else of it.
+func TestFirstPageIsSeen(t *testing.T) {
+	t.Parallel()
+	page := func(query string) web.PageRequest {
+		t.Helper()
+		page, err := web.ReadPage(httptest.NewRequest("GET", "/?"+query, nil), "p.product_id", productSort)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return page
+	}
+	now, q := time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC), query{text: "SELECT 1", order: "p.price ASC"}
+	products := []api.Product{{ProductID: 7}, {ProductID: 3}}
+	totals := newTotals()
+	for _, not := range []string{"size=3", "size=2&page=1", "size=2&after=NQ"} {
+		totals.seen(q, page(not), products, now)
+		if kept, ok := totals.known(q, now); ok {
+			t.Errorf("seen at %s: %+v is kept, want nothing", not, kept)
+		}
+	}
+	totals.seen(q, page("size=2"), products, now)
+	kept, ok := totals.known(q, now)
+	if !ok || kept.n != uncounted {
+		t.Errorf("after the first page: %+v, %v, want a total that is not counted", kept, ok)
+	}
+	for query, want := range map[string][]api.ID{"size=2": {7, 3}, "size=1&page=1": {3}, "size=1&page=2": nil, "size=3": nil, "size=2&page=1": nil} {
+		if shown, whole := kept.page(page(query)); whole != (want != nil) || !slices.Equal(shown, want) {
+			t.Errorf("%s of what was seen: %v, %v, want %v", query, shown, whole, want)
+		}
+	}
+	totals.keep(q, total{n: 9, ids: []api.ID{3, 7}}, now)
+	totals.seen(q, page("size=2"), products, now)
+	if kept, _ := totals.known(q, now); kept.n != 9 {
+		t.Errorf("seen again after it was counted: %+v is kept, want what was counted", kept)
 	}
 }

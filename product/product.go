@@ -49,7 +49,8 @@ type Service struct {
 	log      *slog.Logger
 	now      func() time.Time
 	totals   *totals
-	few      int // see [few]
+	common   sqldb.Totals // words that more than few products have
+	few      int          // see [few]
 }
 
 // New makes the service on a database that holds its [Migrations] and those of the journal. All prices

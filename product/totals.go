@@ -20,8 +20,10 @@ const (
 	mostIDs    = 1000 // of each, so that all together are a few megabytes
 )
 
-// total is how many products a query finds when they are many, and the first of them when it wants an order
-// that would take long to go along.
+// uncounted is the number of a [total] of which somebody has seen the first page only.
+const uncounted = -1
+
+// total is how many products a query finds when they are many, and the first of them when it wants an order.
 type total struct {
 	n    int64
 	ids  []api.ID
@@ -102,4 +104,18 @@ func (t *totals) keep(q query, kept total, now time.Time) {
 	}
 	kept.at = now
 	t.kept[q.key()] = kept
+}
+
+// seen keeps the first page of a query until it is counted. It is called with every page that was looked for.
+func (t *totals) seen(q query, page web.PageRequest, products []api.Product, now time.Time) {
+	if behind, _ := page.Condition(); behind != "" || page.Number > 0 || len(products) < page.Size {
+		return
+	}
+	ids := make([]api.ID, len(products))
+	for i, product := range products {
+		ids[i] = product.ProductID
+	}
+	if _, ok := t.known(q, now); !ok {
+		t.keep(q, total{n: uncounted, ids: ids}, now)
+	}
 }
