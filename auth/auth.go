@@ -10,7 +10,9 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
@@ -165,11 +167,23 @@ func (i *Identity) current() (string, error) {
 // EncodePublicKey writes a component's public key as it stands in tienda.identity.trusted.NAME.
 func EncodePublicKey(key ed25519.PublicKey) string { return base64.StdEncoding.EncodeToString(key) }
 
-// DecodePublicKey reads what EncodePublicKey wrote.
+// DecodePublicKey reads what EncodePublicKey wrote, or a certificate in PEM that holds the key, which is what
+// certificate authorities and Helm's functions make. Only its key counts: nobody's signature or date is asked.
 func DecodePublicKey(text string) (ed25519.PublicKey, error) {
+	if block, _ := pem.Decode([]byte(text)); block != nil {
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("certificate of a public key: %w", err)
+		}
+		key, ok := certificate.PublicKey.(ed25519.PublicKey)
+		if !ok {
+			return nil, fmt.Errorf("the certificate holds a key of the kind %v, want Ed25519", certificate.PublicKeyAlgorithm)
+		}
+		return key, nil
+	}
 	key, err := base64.StdEncoding.DecodeString(text)
 	if err != nil || len(key) != ed25519.PublicKeySize {
-		return nil, errors.New("not a public key: want the base64 text of 32 bytes (Ed25519)")
+		return nil, errors.New("not a public key: want the base64 text of 32 bytes (Ed25519), or a certificate in PEM")
 	}
 	return key, nil
 }

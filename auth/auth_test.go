@@ -2,11 +2,18 @@ package auth_test
 
 import (
 	"context"
+	"crypto"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
+	"math/big"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -254,6 +261,38 @@ func TestPublicKeysAsText(t *testing.T) {
 	for _, bad := range []string{"", "x", "AAAA", strings.Repeat("A", 100)} {
 		if _, err := auth.DecodePublicKey(bad); err == nil {
 			t.Errorf("DecodePublicKey(%q) succeeded", bad)
+		}
+	}
+}
+
+func TestPublicKeysInCertificates(t *testing.T) {
+	t.Parallel()
+	certificate := func(key crypto.Signer) string {
+		template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "order-service"}}
+		der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	}
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := auth.DecodePublicKey(certificate(private))
+	if err != nil || !key.Equal(private.Public()) {
+		t.Errorf("DecodePublicKey of a certificate = %v, %v", key, err)
+	}
+	other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{
+		certificate(other): "ECDSA",
+		"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n": "certificate of a public key",
+	} {
+		if _, err := auth.DecodePublicKey(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("DecodePublicKey(%q) = %v, want an error with %q", text, err, want)
 		}
 	}
 }

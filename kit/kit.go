@@ -297,6 +297,9 @@ type commonSettings struct {
 			URL      string `koanf:"url"`
 			Username string `koanf:"username"`
 			Password string `koanf:"password"`
+			Hikari   struct {
+				InitializationFailTimeout time.Duration `koanf:"initialization-fail-timeout"`
+			} `koanf:"hikari"`
 		} `koanf:"datasource"`
 		Zipkin struct {
 			BaseURL string `koanf:"base-url"`
