@@ -6,7 +6,7 @@ LINT     := $(GO) tool -modfile=tools/go.mod golangci-lint
 VERSION  := $(shell git describe --always --dirty --abbrev=12 2>/dev/null)
 CREATED  := $(shell git log -1 --format=%ct 2>/dev/null)
 
-.PHONY: up build test mutants proof proof-short check lint journey bench scale memory image clean
+.PHONY: up build test mutants proof proof-short check lint journey bench scale memory image chart clean
 
 up: ## run the whole shop on this machine
 	$(GO) run ./cmd/tienda up
@@ -28,7 +28,7 @@ test: build ## all tests, on SQLite and on a private MariaDB; then the journey
 	$(GO) test -tags faults -run '^TestFaults' ./cmd/tienda
 	./test/mariadb.sh $(GO) test -count=1 -timeout 20m -parallel 1 -run '$(LOADED)' ./cmd/tienda
 	$(GO) test -count=1 -timeout 10m -parallel 8 -run '$(KILLING)' ./test/fleet
-	$(GO) -C deploy test -timeout 15m ./...
+	./test/mariadb.sh $(GO) -C deploy test -timeout 15m ./...
 	$(MAKE) proof-short mutants
 	./test/journey.sh
 
@@ -69,6 +69,9 @@ memory: build ## resident memory of every component
 
 image: ## the container image as an OCI archive in bin/, for amd64 and arm64; PUSH=REGISTRY/NAME:TAG pushes it too
 	$(GO) -C deploy run ./image -version '$(VERSION)' -created $(or $(CREATED),0) -o ../bin/tienda.oci.tar $(if $(PUSH),-push '$(PUSH)')
+
+chart: ## schema and README of the charts, from the comments in their values
+	$(GO) -C deploy run ./chartdoc $(patsubst deploy/%/values.yaml,%,$(wildcard deploy/helm/*/values.yaml))
 
 clean:
 	rm -rf bin

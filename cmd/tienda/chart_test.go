@@ -1,0 +1,113 @@
+package main
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
+)
+
+// TestChartComponents compares the table of components in the chart's values with that in services.go. What
+// follows from the table, policies above all, is tested where the chart is, in deploy/helm.
+func TestChartComponents(t *testing.T) {
+	t.Parallel()
+	type component struct {
+		Port     int
+		Context  string
+		Needs    []string
+		Database bool
+	}
+	var values struct{ Services map[string]component }
+	text, err := os.ReadFile(filepath.Join(root, "deploy/helm/tienda/values.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal(text, &values); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]component{}
+	for _, row := range services() {
+		_, stores := schemas()[row.Name]
+		want[row.Name] = component{row.Port, row.Context, row.Needs, stores}
+	}
+	for _, table := range []map[string]component{want, values.Services} {
+		for _, c := range table {
+			slices.Sort(c.Needs)
+		}
+	}
+	if diff := cmp.Diff(want, values.Services); diff != "" {
+		t.Errorf("components of the chart (-services.go +values.yaml):\n%s", diff)
+	}
+}
+
+// TestChartArguments: the command lines and variables that the chart gives to the program are ones that it reads.
+func TestChartArguments(t *testing.T) {
+	t.Parallel()
+	elsewhere := []string{"GOMEMLIMIT", "SPRING_PROFILES_ACTIVE", "SPRING_CONFIG_IMPORT", "SSL_CERT_FILE"} // of Go, and read before all settings
+	type container struct {
+		Name string
+		Args []string
+		Env  []struct{ Name string }
+	}
+	type object struct {
+		Kind string
+		Spec struct {
+			Containers []container // of a Pod
+			Template   struct {
+				Spec struct {
+					Containers     []container
+					InitContainers []container `yaml:"initContainers"`
+				}
+			}
+		}
+	}
+	seen := map[string]bool{}
+	for _, environment := range []string{"stage", "production"} {
+		file, err := os.Open(filepath.Join(root, "deploy/helm/testdata", environment+".yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		for documents := yaml.NewDecoder(file); ; {
+			var o object
+			if err := documents.Decode(&o); err == io.EOF {
+				break
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range slices.Concat(o.Spec.Containers, o.Spec.Template.Spec.Containers, o.Spec.Template.Spec.InitContainers) {
+				if len(c.Args) == 0 || c.Name == "accounts" {
+					continue // of another image
+				}
+				seen[o.Kind+" "+c.Name] = true
+				if _, err := parserFor(t).Parse(c.Args); err != nil {
+					t.Errorf("%s: %s %s: %v: %v", environment, o.Kind, c.Name, c.Args, err)
+				}
+				for _, variable := range c.Env {
+					if !slices.Contains(elsewhere, variable.Name) && !readFromEnvironment(variable.Name) {
+						t.Errorf("%s: %s %s: nobody reads the variable %s", environment, o.Kind, c.Name, variable.Name)
+					}
+				}
+			}
+		}
+	}
+	for _, want := range []string{"Pod story", "Job order-service", "Deployment order-service"} {
+		if !seen[want] {
+			t.Errorf("the chart has no %s: %v", want, seen)
+		}
+	}
+}
+
+// readFromEnvironment reports whether a variable stands for a setting, in the form without hyphens.
+func readFromEnvironment(variable string) bool {
+	spring := []string{"spring.datasource.url", "spring.datasource.username", "spring.datasource.password", "spring.datasource.hikari.initialization-fail-timeout",
+		"spring.zipkin.base-url", "eureka.client.service-url.defaultZone", "eureka.instance.prefer-ip-address", "spring.cloud.config.server.native.search-locations"}
+	return slices.ContainsFunc(slices.Concat(knownSettings(), spring), func(key string) bool {
+		return strings.ToUpper(strings.NewReplacer(".", "_", "-", "").Replace(key)) == variable
+	})
+}

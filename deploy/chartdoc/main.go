@@ -1,0 +1,188 @@
+// Command chartdoc writes what is derived from the comments of a chart's values.yaml: values.schema.json, and
+// the table of values at the end of README.md.
+//
+// The comment above a key is its documentation. A line of it that begins with @schema adds JSON to the schema
+// of the value; the rest follows from the default. Every key has a comment, but for what is below a map whose
+// schema says what its members are.
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+func main() {
+	for _, chart := range os.Args[1:] {
+		if err := document(chart); err != nil {
+			fmt.Fprintf(os.Stderr, "chartdoc: %s: %v\n", chart, err)
+			os.Exit(1)
+		}
+	}
+}
+
+// valuesHeading is the heading of the README below which everything is written anew.
+const valuesHeading = "\n## Values\n"
+
+// document writes both files of the chart in a folder.
+func document(chart string) error {
+	text, err := os.ReadFile(filepath.Join(chart, "values.yaml"))
+	if err != nil {
+		return err
+	}
+	schema, table, err := derive(text)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(chart, "values.schema.json"), schema, 0o600); err != nil {
+		return err
+	}
+	path := filepath.Join(chart, "README.md")
+	readme, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	before, _, ok := strings.Cut(string(readme), valuesHeading)
+	if !ok {
+		return fmt.Errorf("%s has no heading %q to write the table below", path, strings.TrimSpace(valuesHeading))
+	}
+	return os.WriteFile(path, []byte(before+valuesHeading+table), 0o600)
+}
+
+// derive makes the schema and the table of the README from a values.yaml.
+func derive(values []byte) (schema []byte, table string, err error) {
+	var file yaml.Node
+	if err := yaml.Unmarshal(values, &file); err != nil {
+		return nil, "", err
+	}
+	d := deriver{}
+	d.table.WriteString("\n<!-- made of the comments in values.yaml by \"make chart\" -->\n\n| value | default | meaning |\n|---|---|---|\n")
+	properties, err := d.members("", file.Content[0])
+	if err != nil {
+		return nil, "", err
+	}
+	root := object(properties)
+	root["$schema"] = "http://json-schema.org/draft-07/schema#"
+	root["$defs"] = map[string]any{"service": service(properties)}
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(root); err != nil {
+		return nil, "", err
+	}
+	return text.Bytes(), d.table.String(), nil
+}
+
+func object(properties map[string]any) map[string]any {
+	return map[string]any{"type": "object", "additionalProperties": false, "properties": properties}
+}
+
+// service is the schema of one component: all that the defaults have, and what is its own.
+func service(properties map[string]any) map[string]any {
+	own := map[string]any{
+		"port":     map[string]any{"type": "integer", "minimum": 1, "maximum": 65535},
+		"context":  map[string]any{"type": "string", "pattern": "^/"},
+		"tier":     map[string]any{"enum": []string{"edge", "business", "infrastructure"}},
+		"needs":    map[string]any{"type": "array", "items": map[string]any{"type": "string"}, "uniqueItems": true},
+		"database": map[string]any{"type": "boolean"},
+	}
+	if defaults, ok := properties["defaults"].(map[string]any); ok {
+		maps.Copy(own, defaults["properties"].(map[string]any))
+	}
+	schema := object(own)
+	schema["required"] = []string{"port"}
+	return schema
+}
+
+// deriver collects the rows of the table on its way through the values.
+type deriver struct{ table strings.Builder }
+
+// members are the schemas of the keys of a map, by their names.
+func (d *deriver) members(path string, node *yaml.Node) (map[string]any, error) {
+	properties := map[string]any{}
+	for i := 0; i < len(node.Content); i += 2 {
+		key, value := node.Content[i], node.Content[i+1]
+		name := strings.TrimPrefix(path+"."+key.Value, ".")
+		meaning, extra, err := comment(key.HeadComment)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %s: %w", key.Line, name, err)
+		}
+		schema, err := d.value(name, meaning, value, extra)
+		if err != nil {
+			return nil, err
+		}
+		schema["description"] = meaning
+		maps.Copy(schema, extra)
+		properties[key.Value] = schema
+	}
+	return properties, nil
+}
+
+// value is the schema that follows from a default.
+func (d *deriver) value(name, meaning string, node *yaml.Node, extra map[string]any) (map[string]any, error) {
+	_, free := extra["additionalProperties"]
+	if node.Kind == yaml.MappingNode && !free {
+		if len(node.Content) == 0 {
+			return nil, fmt.Errorf("line %d: %s is an empty map: say what may be in it with @schema {\"additionalProperties\": …}", node.Line, name)
+		}
+		d.row(name, "", meaning)
+		properties, err := d.members(name, node)
+		return object(properties), err
+	}
+	var value any
+	if err := node.Decode(&value); err != nil {
+		return nil, fmt.Errorf("line %d: %s: %w", node.Line, name, err)
+	}
+	kind, ok := map[string]string{
+		"!!str": "string", "!!int": "integer", "!!bool": "boolean", "!!seq": "array", "!!map": "object",
+	}[node.ShortTag()]
+	if !ok {
+		return nil, fmt.Errorf("line %d: %s is %s: give it a default whose kind can be told", node.Line, name, node.ShortTag())
+	}
+	shown, err := json.Marshal(value)
+	if err != nil {
+		return nil, fmt.Errorf("line %d: %s: %w", node.Line, name, err)
+	}
+	text := strings.Trim(string(shown), `"`)
+	switch {
+	case len(text) > 60:
+		text = "see values.yaml"
+	case text != "":
+		text = "`" + text + "`"
+	}
+	d.row(name, text, meaning)
+	return map[string]any{"type": kind, "default": value}, nil
+}
+
+func (d *deriver) row(name, value, meaning string) {
+	fmt.Fprintf(&d.table, "| `%s` | %s | %s |\n", name, value, strings.ReplaceAll(meaning, "|", `\|`))
+}
+
+// comment takes a comment apart: the text for people on one line, and what it adds to the schema.
+func comment(text string) (meaning string, extra map[string]any, err error) {
+	var words []string
+	extra = map[string]any{}
+	for line := range strings.SplitSeq(text, "\n") {
+		line = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line), "#"))
+		added, ok := strings.CutPrefix(line, "@schema ")
+		if !ok {
+			words = append(words, line)
+			continue
+		}
+		if err := json.Unmarshal([]byte(added), &extra); err != nil {
+			return "", nil, fmt.Errorf("@schema %s: %w", added, err)
+		}
+	}
+	meaning = strings.TrimSpace(strings.Join(words, " "))
+	if meaning == "" {
+		return "", nil, fmt.Errorf("has no comment above it")
+	}
+	return meaning, extra, nil
+}

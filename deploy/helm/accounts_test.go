@@ -1,0 +1,94 @@
+package helm_test
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// TestAccounts runs the script that makes schemas and accounts on the server that TIENDA_TEST_MYSQL_DSN names, as
+// often as it may be run in a cluster. Without a server only its syntax is looked at.
+func TestAccounts(t *testing.T) {
+	t.Parallel()
+	objects := installed(t, variant{values: "database: {prefix: acct}"})
+	container := named[batchv1.Job](t, objects, "Job", "database-accounts").Spec.Template.Spec.Containers[0]
+	script := container.Args[0]
+	if same := named[corev1.ConfigMap](t, objects, "ConfigMap", "mysql").Data["accounts.sh"]; strings.TrimSpace(same) != strings.TrimSpace(script) {
+		t.Errorf("a new volume is set up by another script than the job's:\n%s", same)
+	}
+	if out, err := exec.CommandContext(t.Context(), "bash", "-n", "-c", script).CombinedOutput(); err != nil {
+		t.Fatalf("bash does not understand the script: %v\n%s", err, out)
+	}
+	address := regexp.MustCompile(`^root@tcp\((.+)\)/`).FindStringSubmatch(os.Getenv("TIENDA_TEST_MYSQL_DSN"))
+	if address == nil {
+		t.Log("no server: see test/mariadb.sh")
+		return
+	}
+	host, port, err := net.SplitHostPort(address[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("root-password", "")
+	schemas := strings.Fields(environment(container)["DATABASE_SCHEMAS"])
+	for _, schema := range schemas {
+		write(schema, "first")
+	}
+	run := func() {
+		t.Helper()
+		command := exec.CommandContext(t.Context(), "bash", "-c", strings.ReplaceAll(script, "/run/database", folder))
+		command.Env = append(os.Environ(), "DATABASE_SCHEMAS="+strings.Join(schemas, " "), "DATABASE_HOST="+host, "DATABASE_PORT="+port, "DATABASE_ADMIN=root", "DATABASE_OPTIONS=")
+		if out, err := command.CombinedOutput(); err != nil || strings.Count(string(out), "has its schema and its account") != len(schemas) {
+			t.Fatalf("the script: %v\n%s", err, out)
+		}
+	}
+	query := func(user, password, statement string) (string, error) {
+		command := exec.CommandContext(t.Context(), "mysql", "--batch", "--skip-column-names", "--host="+host, "--port="+port, "--user="+user, "--execute="+statement)
+		command.Env = append(os.Environ(), "MYSQL_PWD="+password)
+		out, err := command.CombinedOutput()
+		return strings.TrimSpace(string(out)), err
+	}
+	must := func(user, password, statement string) string {
+		t.Helper()
+		out, err := query(user, password, statement)
+		if err != nil {
+			t.Fatalf("%s as %s: %v\n%s", statement, user, err, out)
+		}
+		return out
+	}
+	must("root", "", "DROP USER IF EXISTS ''@localhost") // the image has no anonymous account
+	run()
+	must("acct_order", "first", "CREATE TABLE acct_order.kept (id INT PRIMARY KEY); INSERT INTO acct_order.kept VALUES (7)")
+	must("root", "", "GRANT SELECT ON mysql.* TO acct_order@'%'; CREATE DATABASE acctXorder")
+	write("acct_order", "second")
+	run()
+	if got := must("acct_order", "second", "SELECT id FROM acct_order.kept"); got != "7" {
+		t.Errorf("after the second run the table holds %q, want what was written before", got)
+	}
+	if got := must("acct_order", "second", "SELECT default_collation_name FROM information_schema.schemata WHERE schema_name = 'acct_order'"); got != "utf8mb4_bin" {
+		t.Errorf("the schema compares by %s, want utf8mb4_bin", got)
+	}
+	if out, err := query("acct_order", "first", "SELECT 1"); err == nil {
+		t.Errorf("the old password still opens: %s", out)
+	}
+	for _, statement := range []string{
+		"CREATE TABLE acct_user.x (id INT)", "SELECT * FROM mysql.user", "CREATE DATABASE another", "CREATE USER u@'%'",
+		"CREATE TABLE acctXorder.x (id INT)", "GRANT SELECT ON acct_order.* TO acct_user@'%'", "USE acct_user",
+	} {
+		if out, err := query("acct_order", "second", statement); err == nil {
+			t.Errorf("the account of order-service may %s: %s", statement, out)
+		}
+	}
+}

@@ -1,0 +1,256 @@
+// Package helm_test renders the charts as Helm does and looks at what comes out: that the API server would take it, that
+// pods keep to Pod Security "restricted", and that who may talk to whom is what the call graph says.
+package helm_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+	"helm.sh/helm/v4/pkg/chart/common"
+	"helm.sh/helm/v4/pkg/chart/common/util"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	"helm.sh/helm/v4/pkg/engine"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/dynamic/fake"
+	"k8s.io/client-go/kubernetes/scheme"
+	sigsyaml "sigs.k8s.io/yaml"
+)
+
+var update = flag.Bool("update", false, "rewrite testdata")
+
+const (
+	chartFolder = "tienda"
+	namespace   = "ecommerce-stage"
+)
+
+// variant is one way to install the chart.
+type variant struct {
+	name   string
+	files  []string // of values, in the chart's folder
+	values string   // YAML on top of them
+}
+
+// variants are every values file and every switch.
+func variants() []variant {
+	set := func(name, values string) variant { return variant{name: name, values: values} }
+	return []variant{
+		set("defaults", ""),
+		{name: "stage", files: []string{"values-stage.yaml"}},
+		{name: "production", files: []string{"values-production.yaml"}},
+		set("same namespace", "networkPolicy: {mode: allow-same-namespace}"),
+		set("no policies", "networkPolicy: {mode: none}"),
+		set("baseline", "baseline: {create: true}"),
+		set("baseline in the same namespace", "{baseline: {create: true}, rbac: {secretAccess: true}, networkPolicy: {mode: allow-same-namespace}}"),
+		set("ingress-nginx", "entry: {kind: ingress-nginx, className: public, annotations: {a.example/b: c}}"),
+		set("gateway", "entry: {kind: gateway, tls: {issuer: letsencrypt-prod}}"),
+		set("gateway of another", "entry: {kind: gateway, className: nginx, namespace: nginx-gateway, annotations: {a.example/b: c}}"),
+		set("no entry", "entry: {kind: none}"),
+		set("own certificate", "entry: {tls: {issuer: ''}}"),
+		set("self-signed", "{entry: {tls: {issuer: self-signed}}, test: {address: 10.0.0.7}}"),
+		set("linkerd", "{mesh: {enabled: true}, baseline: {create: true}}"),
+		set("istio", "{mesh: {enabled: true, kind: istio, namespace: istio-system}}"),
+		set("external database", "database: {mode: external, existingSecret: mine, external: {host: db.example.com, sslMode: VERIFY_IDENTITY, cidrs: [10.1.0.0/16, 10.2.0.0/16]}}"),
+		set("external database in the same namespace", "{networkPolicy: {mode: allow-same-namespace}, database: {mode: external, existingSecret: mine, external: {host: db.example.com}}}"),
+		set("own passwords", "database: {existingSecret: mine, mysql: {storage: {className: fast}, extraConfig: 'slow_query_log = ON'}}"),
+		set("own keys", "identity: {generate: false}"),
+		set("stripe", "shop: {stripe: {existingSecret: stripe}}"),
+		set("stripe in the same namespace", "{shop: {stripe: {existingSecret: stripe}}, networkPolicy: {mode: allow-same-namespace}}"),
+		set("fixed numbers", "{defaults: {autoscaling: {enabled: false}, replicas: {min: 2}}, services: {service-discovery: {replicas: {min: 1}}}, priorityClasses: {create: false}}"),
+		set("memory", "defaults: {autoscaling: {memory: 64Mi}, resources: {limits: {memory: 1Gi}}, env: {GODEBUG: madvdontneed=1}, podAnnotations: {a.example/b: c}}"),
+		set("digest and pull secrets", "{image: {repository: registry.example.com/tienda, digest: 'sha256:"+strings.Repeat("a", 64)+"'}, imagePullSecrets: [{name: registry}]}"),
+		set("settings", "shop: {settings: {application.yml: 'logging: {level: {root: debug}}'}}"),
+		set("a component of one's own", "services: {review-service: {port: 8950, context: /review-service, needs: [user-service, proxy-client], database: true}}"),
+	}
+}
+
+// cluster is what lookups of the chart find.
+type cluster struct{ client *fake.FakeDynamicClient }
+
+// GetClientFor implements engine.ClientProvider.
+func (c cluster) GetClientFor(apiVersion, kind string) (dynamic.NamespaceableResourceInterface, bool, error) {
+	gvk := schema.FromAPIVersionAndKind(apiVersion, kind)
+	return c.client.Resource(gvk.GroupVersion().WithResource(strings.ToLower(kind) + "s")), true, nil
+}
+
+// render renders a chart with the values of a variant, over a cluster in which some objects are already.
+func render(t *testing.T, chart string, v variant, there ...*unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
+	t.Helper()
+	loaded, err := loader.Load(chart)
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]any{}
+	for _, file := range v.files {
+		text, err := os.ReadFile(filepath.Join(chart, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		values = merged(t, values, text)
+	}
+	values = merged(t, values, []byte(v.values))
+	options := common.ReleaseOptions{Name: "shop", Namespace: namespace, Revision: 1, IsInstall: true}
+	top, err := util.ToRenderValues(loaded, values, options, common.DefaultCapabilities)
+	if err != nil {
+		return nil, err
+	}
+	var objects []runtime.Object
+	for _, object := range there {
+		objects = append(objects, object)
+	}
+	found := cluster{fake.NewSimpleDynamicClient(scheme.Scheme, objects...)}
+	files, err := engine.RenderWithClientProvider(loaded, top, found)
+	if err != nil {
+		return nil, err
+	}
+	var rendered []*unstructured.Unstructured
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		if strings.HasSuffix(path, ".yaml") {
+			rendered = append(rendered, parse(t, path, files[path])...)
+		}
+	}
+	return rendered, nil
+}
+
+// merged are values with others on top.
+func merged(t *testing.T, below map[string]any, text []byte) map[string]any {
+	t.Helper()
+	above, err := common.ReadValues(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return loader.MergeMaps(below, above)
+}
+
+// parse takes the documents of a rendered file apart. A key that stands twice is an error of the parser.
+func parse(t *testing.T, path, text string) []*unstructured.Unstructured {
+	t.Helper()
+	var objects []*unstructured.Unstructured
+	decoder := yaml.NewDecoder(strings.NewReader(text))
+	for {
+		var document map[string]any
+		err := decoder.Decode(&document)
+		if errors.Is(err, io.EOF) {
+			return objects
+		}
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", path, err, text)
+		}
+		if len(document) == 0 {
+			continue
+		}
+		object, err := sigsyaml.Marshal(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		one := &unstructured.Unstructured{}
+		if err := sigsyaml.Unmarshal(object, &one.Object); err != nil {
+			t.Fatal(err)
+		}
+		objects = append(objects, one)
+	}
+}
+
+// installed renders a variant that must work.
+func installed(t *testing.T, v variant, there ...*unstructured.Unstructured) []*unstructured.Unstructured {
+	t.Helper()
+	objects, err := render(t, chartFolder, v, there...)
+	if err != nil {
+		t.Fatalf("%s: %v", v.name, err)
+	}
+	return objects
+}
+
+// title is how a message names an object.
+func title(object *unstructured.Unstructured) string {
+	return object.GetKind() + "/" + object.GetName()
+}
+
+// as is an object in its own type; a field that the type does not know is an error.
+func as[T any](t *testing.T, object *unstructured.Unstructured) T {
+	t.Helper()
+	text, err := sigsyaml.Marshal(object.Object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var typed T
+	if err := sigsyaml.UnmarshalStrict(text, &typed); err != nil {
+		t.Fatalf("%s: %v\n%s", title(object), err, text)
+	}
+	return typed
+}
+
+// all are the objects of a kind, in their own type.
+func all[T any](t *testing.T, objects []*unstructured.Unstructured, kind string) []T {
+	t.Helper()
+	var typed []T
+	for _, object := range objects {
+		if object.GetKind() == kind {
+			typed = append(typed, as[T](t, object))
+		}
+	}
+	return typed
+}
+
+// named is the object of a kind and a name.
+func named[T any](t *testing.T, objects []*unstructured.Unstructured, kind, name string) T {
+	t.Helper()
+	return as[T](t, find(t, objects, kind, name))
+}
+
+// names are those of the objects of a kind, sorted.
+func names(objects []*unstructured.Unstructured, kind string) []string {
+	var found []string
+	for _, object := range objects {
+		if object.GetKind() == kind {
+			found = append(found, object.GetName())
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+func TestMain(m *testing.M) {
+	slog.SetDefault(slog.New(slog.NewTextHandler(&bytes.Buffer{}, nil))) // Helm tells of every value that is overridden
+	os.Exit(m.Run())
+}
+
+// find is the object of a kind and a name whose type is not ours.
+func find(t *testing.T, objects []*unstructured.Unstructured, kind, name string) *unstructured.Unstructured {
+	t.Helper()
+	i := slices.IndexFunc(objects, func(o *unstructured.Unstructured) bool { return o.GetKind() == kind && o.GetName() == name })
+	if i < 0 {
+		t.Fatalf("there is no %s/%s", kind, name)
+	}
+	return objects[i]
+}
+
+// list is a list of maps somewhere in an object.
+func list(t *testing.T, object map[string]any, path ...string) []map[string]any {
+	t.Helper()
+	items, _, err := unstructured.NestedSlice(object, path...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var maps []map[string]any
+	for _, item := range items {
+		maps = append(maps, item.(map[string]any))
+	}
+	return maps
+}
+
+// number is a number of YAML, of whichever type, as text.
+func number(n any) string { return fmt.Sprint(n) }

@@ -1,0 +1,189 @@
+{{- /* Labels of every object; component is what it belongs to. */ -}}
+{{- define "tienda.labels" -}}
+{{ include "tienda.podLabels" . }}
+app.kubernetes.io/version: {{ .root.Values.image.tag | default .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- /* Labels of pods: nothing that changes with a version alone, which would restart what has not changed. */ -}}
+{{- define "tienda.podLabels" -}}
+{{ include "tienda.selector" . }}
+app.kubernetes.io/component: {{ .tier }}
+app.kubernetes.io/part-of: tienda
+{{- end }}
+
+{{- define "tienda.selector" -}}
+app.kubernetes.io/name: {{ .name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- end }}
+
+{{- define "tienda.image" -}}
+{{- with .Values.image -}}
+{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{- /* All components, each with the defaults below its own entry, as JSON. */ -}}
+{{- define "tienda.services" -}}
+{{- $all := dict -}}
+{{- range $name, $own := .Values.services -}}
+{{- $service := mergeOverwrite (dict "context" "" "tier" "business" "needs" list "database" false) (deepCopy $.Values.defaults) (deepCopy $own) -}}
+{{- $_ := set $service "scales" (and $service.autoscaling.enabled (ne $service.tier "infrastructure") (gt (int $service.replicas.max) (int $service.replicas.min))) -}}
+{{- $_ := set $all $name $service -}}
+{{- end -}}
+{{- /* Whom each calls: what it needs, and the infrastructure. Traces come from those whose requests are traced; the registry
+registers with itself. */ -}}
+{{- range $name, $service := $all -}}
+{{- $calls := $service.needs -}}
+{{- range $other, $infrastructure := $all -}}
+{{- $itself := and (eq $other $name) (ne $name "service-discovery") -}}
+{{- if and (eq $infrastructure.tier "infrastructure") (not $itself) (or (ne $other "zipkin") (ne $service.tier "infrastructure")) -}}
+{{- $calls = append $calls $other -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $service "calls" ($calls | sortAlpha) -}}
+{{- end -}}
+{{- toJson $all -}}
+{{- end }}
+
+{{- /* Schema and account of a component. */ -}}
+{{- define "tienda.schema" -}}
+{{ .root.Values.database.prefix }}_{{ .name | trimSuffix "-service" | replace "-" "_" }}
+{{- end }}
+
+{{- /* Secret with root-password and, by the name of its schema, the password of each account. */ -}}
+{{- define "tienda.databaseSecret" -}}
+{{ .Values.database.existingSecret | default "database" }}
+{{- end }}
+
+{{- /* The same for the jobs before an upgrade, which may know of components that the Secret does not have yet. */ -}}
+{{- define "tienda.databaseJobsSecret" -}}
+{{ .Values.database.existingSecret | default "database-jobs" }}
+{{- end }}
+
+{{- define "tienda.databaseImage" -}}
+{{ .Values.database.image.repository }}:{{ .Values.database.image.tag }}
+{{- end }}
+
+{{- define "tienda.databaseHost" -}}
+{{- if eq .Values.database.mode "external" }}{{ .Values.database.external.host }}{{ else }}mysql{{ end -}}
+{{- end }}
+
+{{- define "tienda.databasePort" -}}
+{{- if eq .Values.database.mode "external" }}{{ .Values.database.external.port }}{{ else }}3306{{ end -}}
+{{- end }}
+
+{{- /* The environment by which a component reaches its schema. */ -}}
+{{- define "tienda.databaseEnv" -}}
+{{- $query := "" -}}
+{{- if eq .root.Values.database.mode "external" }}{{ $query = printf "?sslMode=%s" .root.Values.database.external.sslMode }}{{ end -}}
+- name: SPRING_DATASOURCE_URL
+  value: jdbc:mysql://{{ include "tienda.databaseHost" .root }}:{{ include "tienda.databasePort" .root }}/{{ include "tienda.schema" . }}{{ $query }}
+- name: SPRING_DATASOURCE_USERNAME
+  value: {{ include "tienda.schema" . }}
+- name: SPRING_DATASOURCE_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ .secret }}, key: {{ include "tienda.schema" . }}}}
+{{- end }}
+
+{{- define "tienda.goMemoryLimit" -}}
+{{- if hasSuffix "Gi" . -}}
+{{ div (mul (trimSuffix "Gi" . | int) 1024 9) 10 }}MiB
+{{- else -}}
+{{ div (mul (trimSuffix "Mi" . | int) 9) 10 }}MiB
+{{- end }}
+{{- end }}
+
+{{- define "tienda.priorityClass" -}}
+{{- if .root.Values.priorityClasses.create }}
+priorityClassName: {{ .root.Release.Namespace }}-{{ .priority }}
+{{- end }}
+{{- end }}
+
+{{- /* What Pod Security "restricted" asks of a pod, and of a container. */ -}}
+{{- define "tienda.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: {{ . }}
+runAsGroup: {{ . }}
+fsGroup: {{ . }}
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "tienda.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- define "tienda.entryClass" -}}
+{{- .Values.entry.className | default (get (dict "nginx" "nginx" "ingress-nginx" "nginx" "gateway" "cilium") .Values.entry.kind) -}}
+{{- end }}
+
+{{- /* Where the proxies of the mesh take what is encrypted: Linkerd on a port of their own, Istio's ambient mode on HBONE's. */ -}}
+{{- define "tienda.meshPort" -}}
+{{- if eq .Values.mesh.kind "linkerd" }}4143{{ else }}15008{{ end -}}
+{{- end }}
+
+{{- /* The rule by which a policy lets a pod reach the database. */ -}}
+{{- define "tienda.databaseEgress" -}}
+- to:
+    {{- if eq .Values.database.mode "external" }}
+    {{- range .Values.database.external.cidrs }}
+    - ipBlock: {cidr: {{ . }}}
+    {{- end }}
+    {{- else }}
+    - podSelector:
+        matchLabels: {{- include "tienda.selector" (dict "root" . "name" "mysql") | nindent 10 }}
+    {{- end }}
+  ports:
+    - {protocol: TCP, port: {{ include "tienda.databasePort" . }}}
+{{- end }}
+
+{{- /* When the jobs of the database run. A StatefulSet that is only being installed makes schemas and accounts itself. */ -}}
+{{- define "tienda.databaseHook" -}}
+helm.sh/hook: {{ if eq .root.Values.database.mode "external" }}pre-install,{{ end }}pre-upgrade
+helm.sh/hook-weight: {{ .weight | quote }}
+helm.sh/hook-delete-policy: before-hook-creation{{ if .gone }},hook-succeeded{{ end }}
+{{- end }}
+
+{{- /* The script that makes a schema and an account for each component that stores something; it may run any number of times.
+Without DATABASE_HOST it talks to the server of its own container. */ -}}
+{{- define "tienda.accounts" -}}
+(
+set -eu
+MYSQL_PWD=$(cat /run/database/root-password)
+export MYSQL_PWD
+client() {
+  if [ -n "${DATABASE_HOST:-}" ]; then
+    mysql --batch --user="$DATABASE_ADMIN" --host="$DATABASE_HOST" --port="$DATABASE_PORT" $DATABASE_OPTIONS "$@"
+  else
+    mysql --batch --user=root "$@"
+  fi
+}
+until client --execute='SELECT 1' >/dev/null; do
+  echo "the database does not answer yet"
+  sleep 2
+done
+for schema in $DATABASE_SCHEMAS; do
+  password=$(cat "/run/database/$schema")
+  pattern=$(echo "$schema" | sed 's/_/\\_/g') # in a GRANT the underscore stands for any letter
+  client <<SQL
+CREATE DATABASE IF NOT EXISTS \`$schema\` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+CREATE USER IF NOT EXISTS '$schema'@'%' IDENTIFIED BY '$password';
+ALTER USER '$schema'@'%' IDENTIFIED BY '$password';
+REVOKE ALL PRIVILEGES, GRANT OPTION FROM '$schema'@'%';
+GRANT ALL PRIVILEGES ON \`$pattern\`.* TO '$schema'@'%';
+SQL
+  echo "$schema has its schema and its account"
+done
+)
+{{- end }}
+
+{{- define "tienda.schemas" -}}
+{{- $schemas := list -}}
+{{- range $name, $service := .Values.services -}}
+{{- if $service.database }}{{ $schemas = append $schemas (include "tienda.schema" (dict "root" $ "name" $name)) }}{{ end -}}
+{{- end -}}
+{{- join " " $schemas -}}
+{{- end }}
