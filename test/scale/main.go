@@ -198,29 +198,41 @@ func operations() []operation {
 
 // put puts one of so many products into the client's cart.
 func (s *shop) put(ctx context.Context, client int, dice *rand.Rand, products int) (cart int64, took time.Duration, err error) {
-	if cart, err = s.cart(ctx, client); err != nil {
+	mine, err := s.cart(ctx, client)
+	if err != nil {
 		return 0, 0, err
 	}
-	path := fmt.Sprintf("/order-service/api/carts/%d/items/%d", cart, s.products[dice.IntN(products)])
-	took, err = s.call(ctx, http.MethodPut, path, s.tokens[client], `{"quantity":1}`, "", nil)
-	return cart, took, err
+	took, err = s.call(ctx, http.MethodPut, mine.item(s.products[dice.IntN(products)]), s.tokens[client], `{"quantity":1}`, "", nil)
+	return mine.CartID, took, err
+}
+
+// cart is what is looked at of a cart.
+type cart struct {
+	CartID int64
+	Items  []struct{ ProductID int64 }
+}
+
+// item is the path of a product in the cart.
+func (c cart) item(product int64) string {
+	return fmt.Sprintf("/order-service/api/carts/%d/items/%d", c.CartID, product)
 }
 
 // cart is the client's cart, which is made if there is none.
-func (s *shop) cart(ctx context.Context, client int) (int64, error) {
-	var mine struct{ CartID int64 }
-	_, err := s.call(ctx, http.MethodGet, "/order-service/api/carts/mine", s.tokens[client], "", "", &mine)
-	return mine.CartID, err
+func (s *shop) cart(ctx context.Context, client int) (mine cart, err error) {
+	_, err = s.call(ctx, http.MethodGet, "/order-service/api/carts/mine", s.tokens[client], "", "", &mine)
+	return mine, err
 }
 
-// fillCart gives the client a cart of a few products instead of the one that an earlier run may have left.
+// fillCart puts a few products into the client's cart instead of those that an earlier run may have left.
 func (s *shop) fillCart(ctx context.Context, client int) error {
-	cart, err := s.cart(ctx, client)
+	mine, err := s.cart(ctx, client)
 	if err != nil {
 		return err
 	}
-	if _, err := s.call(ctx, http.MethodDelete, fmt.Sprint("/order-service/api/carts/", cart), s.tokens[client], "", "", nil); err != nil {
-		return err
+	for _, item := range mine.Items {
+		if _, err := s.call(ctx, http.MethodDelete, mine.item(item.ProductID), s.tokens[client], "", "", nil); err != nil {
+			return err
+		}
 	}
 	dice := rand.New(rand.NewPCG(0, uint64(client)))
 	for range 5 {
