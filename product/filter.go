@@ -102,7 +102,7 @@ func (s *Service) find(ctx context.Context, page web.PageRequest, f filter) (fou
 	all := query{text: "SELECT p.product_id FROM products p WHERE " + where, args: args}
 	if !f.named && len(f.bounds) > 0 {
 		if _, many := s.totals.known(all, s.now()); !many {
-			ids, err := s.idsOf(ctx, all, s.few)
+			ids, err := s.idsOf(ctx, scanID, all, s.few)
 			if err != nil {
 				return found{}, err
 			}
@@ -134,38 +134,61 @@ func (s *Service) search(ctx context.Context, page web.PageRequest, f filter) (f
 	if err != nil {
 		return found{}, err
 	}
-	sorted := f.matching("t", words, first)
-	sorted.order, sorted.walk = page.Order(), f.walk(page, words, first)
-	known, ok := total{}, false
-	if n > int64(s.few/3) {
-		// All words are common: which products have them together, and come first, is found out in the background.
-		if known, ok = s.totals.known(sorted, s.now()); !ok {
-			s.totals.want(sorted)
-		}
-		if shown, whole := known.page(page); whole {
-			products, err := s.inOrder(ctx, f.visible, shown)
-			return found{products, max(known.n, int64(len(shown))), known.n != uncounted}, err
-		}
+	counted := f.matching("t", words, first)
+	sorted := query{text: counted.text, args: counted.args, order: page.Order(), walk: f.walk(page, words, first)}
+	if n <= int64(s.few/3) {
+		return s.lookUp(ctx, page, f.visible, n, counted, sorted)
 	}
-	if n <= int64(s.few) {
-		ids, err := s.idsOf(ctx, sorted, s.few)
+	// All words are common: what the search brings is remembered, and what takes long is found out in the background.
+	top, ok := s.totals.known(sorted, s.now())
+	if ids, whole := top.page(page); ok && whole {
+		exact := top.n != uncounted
+		if !exact {
+			var number total
+			if number, exact = s.totals.known(counted, s.now()); !exact {
+				s.totals.want(counted)
+			}
+			top.n = max(number.n, int64(len(ids)))
+		}
+		products, err := s.inOrder(ctx, f.visible, ids)
+		return found{products, top.n, exact}, err
+	}
+	began := time.Now()
+	shown, err := s.lookUp(ctx, page, f.visible, n, counted, sorted)
+	if err != nil {
+		return found{}, err
+	}
+	s.totals.seen(sorted, page, shown, time.Since(began), s.now())
+	if !shown.exact {
+		s.totals.want(counted)
+	}
+	if page.Number > 0 {
+		s.totals.want(sorted)
+	}
+	return shown, nil
+}
+
+// lookUp finds a page of the products of which one word has n.
+func (s *Service) lookUp(ctx context.Context, page web.PageRequest, visible string, n int64, counted, sorted query) (found, error) {
+	number, known := s.totals.known(counted, s.now())
+	few := n <= int64(s.few) || (known && number.n <= int64(s.few))
+	// That no more than few have all words, which the way along the order would be endless for, shows soon enough.
+	if few || (!known && !sorted.walk.bounded) {
+		ids, err := s.idsOf(ctx, scanID, counted, s.few)
 		if err != nil {
 			return found{}, err
 		}
-		return s.pageOf(ctx, page, f.visible, ids)
-	}
-	shown, err := s.page(ctx, page, f.visible, *sorted.walk, func(full bool) (int64, bool, error) {
-		if counted := ok && known.n != uncounted; counted || full {
-			return known.n, counted, nil
+		if len(ids) <= s.few {
+			return s.pageOf(ctx, page, visible, ids)
 		}
-		n, err := s.total(ctx, query{text: sorted.text, args: sorted.args}) // behind the last row nothing tells how many there are
+	}
+	return s.page(ctx, page, visible, *sorted.walk, func(full bool) (int64, bool, error) {
+		if known || full {
+			return number.n, known, nil
+		}
+		n, err := s.total(ctx, counted) // behind the last row nothing tells how many there are
 		return n, true, err
 	})
-	if err == nil && !ok {
-		// Who asks next need not go the same way, which is long when few products have both of two common words.
-		s.totals.seen(sorted, page, shown.products, s.now())
-	}
-	return shown, err
 }
 
 // walk goes through the products in the order of the page and leaves out those that do not fit. What an index
@@ -173,6 +196,7 @@ func (s *Service) search(ctx context.Context, page web.PageRequest, f filter) (f
 func (f filter) walk(page web.PageRequest, words []word, first int) *query {
 	if page.SortsBy("p.product_id") && !words[first].prefix {
 		matching := f.matching("p", words, first) // the products that have a term stand in the order of their ids
+		matching.bounded = true
 		return &matching
 	}
 	along, rest := filter{visible: f.visible, words: words}, filter{visible: f.visible}
@@ -193,15 +217,16 @@ func (f filter) walk(page web.PageRequest, words []word, first int) *query {
 
 // query is a statement with its arguments. If its products are wanted in an order, walk finds them going along it.
 type query struct {
-	text  string
-	args  []any
-	order string
-	walk  *query
+	text    string
+	args    []any
+	order   string
+	walk    *query
+	bounded bool // as a walk: it looks at no more products than have one of the words
 }
 
 // idsOf are the ids that a query finds, up to most; one more when there are more.
-func (s *Service) idsOf(ctx context.Context, q query, most int) ([]api.ID, error) {
-	ids, err := sqldb.All(ctx, s.db, scanID, q.text+fmt.Sprintf(" LIMIT %d", most+1), q.args...)
+func (s *Service) idsOf(ctx context.Context, scan scanner, q query, most int) ([]api.ID, error) {
+	ids, err := sqldb.All(ctx, s.db, scan, q.text+fmt.Sprintf(" LIMIT %d", most+1), q.args...)
 	if err != nil {
 		return nil, fmt.Errorf("find products: %w", err)
 	}
@@ -366,13 +391,8 @@ func (s *Service) count(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case q := <-s.totals.wanted:
-			var t total
-			var err error
 			began := time.Now()
-			t.n, err = sqldb.Count(ctx, s.db, web.ExactTotal, q.text, q.args...)
-			if err == nil && q.walk != nil {
-				t.ids, err = s.firstOf(ctx, q, t.n)
-			}
+			t, err := s.findOut(ctx, q)
 			s.totals.done(q)
 			if err != nil && ctx.Err() == nil {
 				s.log.WarnContext(ctx, "cannot count what a search finds", "err", err)
@@ -384,10 +404,47 @@ func (s *Service) count(ctx context.Context) {
 	}
 }
 
-// firstOf are the first products that a query finds, as many as are worth to know when there are n.
-func (s *Service) firstOf(ctx context.Context, q query, n int64) ([]api.ID, error) {
-	if n > web.ExactTotal { // they stand close together along the order
-		return s.idsOf(ctx, query{text: q.walk.text + " ORDER BY " + q.order, args: q.walk.args}, mostIDs/5)
+// findOut counts what a query finds and, if it wants an order, which products come first.
+func (s *Service) findOut(ctx context.Context, q query) (t total, err error) {
+	counted := query{text: q.text, args: q.args}
+	known, ok := s.totals.known(counted, s.now())
+	if t.n = known.n; !ok || q.walk == nil {
+		ids, err := s.idsOf(ctx, unhurried(ctx), counted, web.ExactTotal)
+		if err != nil {
+			return total{}, err
+		}
+		t.n = int64(len(ids))
 	}
-	return s.idsOf(ctx, query{text: "SELECT p.product_id FROM products p WHERE p.product_id IN (" + q.text + ") ORDER BY " + q.order, args: q.args}, mostIDs)
+	switch {
+	case q.walk == nil:
+	case t.n > web.ExactTotal: // they stand close together along the order
+		t.ids, err = s.idsOf(ctx, unhurried(ctx), query{text: q.walk.text + " ORDER BY " + q.order, args: q.walk.args}, mostIDs/5)
+	default:
+		t.ids, err = s.idsOf(ctx, scanID, query{text: "SELECT p.product_id FROM products p WHERE p.product_id IN (" + q.text + ") ORDER BY " + q.order, args: q.args}, mostIDs)
+	}
+	return t, err
+}
+
+// What the background works at a time, and how many times as long it rests then: those who wait for their pages
+// shall hardly notice it.
+const (
+	workTime  = 2 * time.Millisecond
+	restTimes = 3
+)
+
+type scanner = func(scan func(...any) error) (api.ID, error)
+
+// unhurried is scanID for the background.
+func unhurried(ctx context.Context) scanner {
+	began := time.Now()
+	return func(scan func(...any) error) (api.ID, error) {
+		if worked := time.Since(began); worked > workTime {
+			select {
+			case <-ctx.Done():
+			case <-time.After(restTimes * worked):
+			}
+			began = time.Now()
+		}
+		return scanID(scan)
+	}
 }

@@ -14,7 +14,7 @@ import (
 // everybody asks and the background stays a small part of the work.
 const (
 	totalFresh = 30 * time.Second
-	totalShare = 100
+	totalShare = 1000
 	totalLife  = 10 * time.Minute
 	mostTotals = 500
 	mostIDs    = 1000 // of each, so that all together are a few megabytes
@@ -27,14 +27,14 @@ const uncounted = -1
 type total struct {
 	n    int64
 	ids  []api.ID
-	took time.Duration // to count
+	took time.Duration // to find out
 	at   time.Time
 }
 
 // page are the ids of a page, if those that are known reach to its end.
 func (t total) page(page web.PageRequest) (ids []api.ID, whole bool) {
 	begin, end, reach := page.Number*page.Size, (page.Number+1)*page.Size, len(t.ids)
-	if behind, _ := page.Condition(); behind != "" || (end > reach && int64(reach) != t.n) || reach == 0 {
+	if behind, _ := page.Condition(); behind != "" || (end > reach && int64(reach) != t.n) {
 		return nil, false
 	}
 	return t.ids[min(begin, reach):min(end, reach)], true
@@ -106,16 +106,20 @@ func (t *totals) keep(q query, kept total, now time.Time) {
 	t.kept[q.key()] = kept
 }
 
-// seen keeps the first page of a query until it is counted. It is called with every page that was looked for.
-func (t *totals) seen(q query, page web.PageRequest, products []api.Product, now time.Time) {
-	if behind, _ := page.Condition(); behind != "" || page.Number > 0 || len(products) < page.Size {
+// seen keeps the first page that a query finds until the background knows more, so that who asks next need not go
+// the same way. It is called with every page that was looked for.
+func (t *totals) seen(q query, page web.PageRequest, shown found, took time.Duration, now time.Time) {
+	if behind, _ := page.Condition(); behind != "" || page.Number > 0 {
 		return
 	}
-	ids := make([]api.ID, len(products))
-	for i, product := range products {
-		ids[i] = product.ProductID
+	first := total{n: uncounted, took: took}
+	if shown.exact {
+		first.n = shown.total
 	}
-	if _, ok := t.known(q, now); !ok {
-		t.keep(q, total{n: uncounted, ids: ids}, now)
+	for _, product := range shown.products {
+		first.ids = append(first.ids, product.ProductID)
+	}
+	if kept, ok := t.known(q, now); !ok || (kept.n == uncounted && len(kept.ids) < len(first.ids)) {
+		t.keep(q, first, now)
 	}
 }
