@@ -69,7 +69,9 @@ func derive(values []byte) (schema []byte, table string, err error) {
 	}
 	root := object(properties)
 	root["$schema"] = "http://json-schema.org/draft-07/schema#"
-	root["$defs"] = map[string]any{"service": service(properties)}
+	if defaults, ok := properties["defaults"].(map[string]any); ok {
+		root["$defs"] = map[string]any{"service": service(defaults)}
+	}
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
@@ -85,7 +87,7 @@ func object(properties map[string]any) map[string]any {
 }
 
 // service is the schema of one component: all that the defaults have, and what is its own.
-func service(properties map[string]any) map[string]any {
+func service(defaults map[string]any) map[string]any {
 	own := map[string]any{
 		"port":     map[string]any{"type": "integer", "minimum": 1, "maximum": 65535},
 		"context":  map[string]any{"type": "string", "pattern": "^/"},
@@ -93,9 +95,7 @@ func service(properties map[string]any) map[string]any {
 		"needs":    map[string]any{"type": "array", "items": map[string]any{"type": "string"}, "uniqueItems": true},
 		"database": map[string]any{"type": "boolean"},
 	}
-	if defaults, ok := properties["defaults"].(map[string]any); ok {
-		maps.Copy(own, defaults["properties"].(map[string]any))
-	}
+	maps.Copy(own, defaults["properties"].(map[string]any))
 	schema := object(own)
 	schema["required"] = []string{"port"}
 	return schema

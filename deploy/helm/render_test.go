@@ -3,6 +3,7 @@
 package helm_test
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"flag"
@@ -16,7 +17,6 @@ import (
 	"strings"
 	"testing"
 
-	"go.yaml.in/yaml/v3"
 	"helm.sh/helm/v4/pkg/chart/common"
 	"helm.sh/helm/v4/pkg/chart/common/util"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -135,32 +136,26 @@ func merged(t *testing.T, below map[string]any, text []byte) map[string]any {
 	return loader.MergeMaps(below, above)
 }
 
-// parse takes the documents of a rendered file apart. A key that stands twice is an error of the parser.
+// parse takes the documents of a rendered file apart. A key that stands twice is an error.
 func parse(t *testing.T, path, text string) []*unstructured.Unstructured {
 	t.Helper()
 	var objects []*unstructured.Unstructured
-	decoder := yaml.NewDecoder(strings.NewReader(text))
+	documents := utilyaml.NewYAMLReader(bufio.NewReader(strings.NewReader(text)))
 	for {
-		var document map[string]any
-		err := decoder.Decode(&document)
+		document, err := documents.Read()
 		if errors.Is(err, io.EOF) {
 			return objects
 		}
+		object := &unstructured.Unstructured{}
+		if err == nil {
+			err = sigsyaml.UnmarshalStrict(document, &object.Object)
+		}
 		if err != nil {
-			t.Fatalf("%s: %v\n%s", path, err, text)
+			t.Fatalf("%s: %v\n%s", path, err, document)
 		}
-		if len(document) == 0 {
-			continue
+		if len(object.Object) > 0 {
+			objects = append(objects, object)
 		}
-		object, err := sigsyaml.Marshal(document)
-		if err != nil {
-			t.Fatal(err)
-		}
-		one := &unstructured.Unstructured{}
-		if err := sigsyaml.Unmarshal(object, &one.Object); err != nil {
-			t.Fatal(err)
-		}
-		objects = append(objects, one)
 	}
 }
 

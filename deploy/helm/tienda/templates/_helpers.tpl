@@ -144,7 +144,7 @@ capabilities: {drop: [ALL]}
 {{- define "tienda.databaseHook" -}}
 helm.sh/hook: {{ if eq .root.Values.database.mode "external" }}pre-install,{{ end }}pre-upgrade
 helm.sh/hook-weight: {{ .weight | quote }}
-helm.sh/hook-delete-policy: before-hook-creation{{ if .gone }},hook-succeeded{{ end }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
 
 {{- /* The script that makes a schema and an account for each component that stores something; it may run any number of times.

@@ -1,0 +1,170 @@
+package helm_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	sigsyaml "sigs.k8s.io/yaml"
+)
+
+// prerequisite are the values that the tests look at of a release that comes before ours.
+func prerequisite[T any](t *testing.T, name string) T {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("prerequisites", name+".yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var values T
+	if err := sigsyaml.Unmarshal(text, &values); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return values
+}
+
+// controller is what both charts of NGINX call the same.
+type controller struct {
+	Controller struct {
+		Autoscaling struct {
+			Enabled                  bool
+			MinReplicas, MaxReplicas int
+		}
+		Resources corev1.ResourceRequirements
+		Service   struct {
+			Type, ExternalTrafficPolicy string
+			Annotations                 map[string]string
+		}
+	}
+}
+
+// TestIngressControllers: both are as the architecture has them.
+func TestIngressControllers(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"nginx-ingress", "ingress-nginx"} {
+		c := prerequisite[controller](t, name).Controller
+		if a := c.Autoscaling; !a.Enabled || a.MinReplicas != 2 || a.MaxReplicas != 5 {
+			t.Errorf("%s scales by %+v, want 2 to 5", name, a)
+		}
+		if limits := c.Resources.Limits; limits.Cpu().String() != "500m" || limits.Memory().String() != "512Mi" {
+			t.Errorf("%s has the limits %v, want 500m and 512Mi", name, limits)
+		}
+		if c.Service.Type != "LoadBalancer" || c.Service.ExternalTrafficPolicy != "Local" {
+			t.Errorf("%s has the service %+v, which loses the client's address", name, c.Service)
+		}
+		for key := range c.Service.Annotations {
+			if !strings.HasPrefix(key, "service.beta.kubernetes.io/do-loadbalancer-") {
+				t.Errorf("%s: %s is no annotation of DigitalOcean's load balancer", name, key)
+			}
+		}
+		if diff := cmp.Diff(prerequisite[controller](t, "nginx-ingress").Controller.Resources, c.Resources); diff != "" {
+			t.Errorf("%s has other resources (-nginx-ingress +got):\n%s", name, diff)
+		}
+	}
+}
+
+// TestCertManagerTakesItsValues renders the chart of cert-manager, from its module, with our values.
+func TestCertManagerTakesItsValues(t *testing.T) {
+	t.Parallel()
+	values, err := os.ReadFile("prerequisites/cert-manager.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, err := render(t, filepath.Join(moduleFolder(t, "github.com/cert-manager/cert-manager"), "deploy/charts/cert-manager"), variant{values: string(values)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	deployments := all[appsv1.Deployment](t, objects, "Deployment")
+	if len(deployments) != 3 {
+		t.Errorf("cert-manager has %d deployments, want 3", len(deployments))
+	}
+	for _, d := range deployments {
+		if d.Spec.Template.Spec.Containers[0].Resources.Requests.Memory().IsZero() {
+			t.Errorf("%s requests no memory", d.Name)
+		}
+	}
+	if len(names(objects, "CustomResourceDefinition")) == 0 {
+		t.Error("the definitions of certificates are not installed")
+	}
+}
+
+// A node s-2vcpu-2gb: what is left of it for pods, and what its own daemons (Cilium, CSI, kube-proxy, DigitalOcean's agent)
+// take of that. See docs/kubernetes.md.
+const (
+	nodes      = 3
+	nodeCPU    = 1900
+	nodeMemory = 1024 - 350
+)
+
+// demand is what one pod requests, in thousandths of a processor and MiB.
+type demand struct {
+	name        string
+	cpu, memory int64
+}
+
+func demandOf(name string, requests ...corev1.ResourceList) demand {
+	d := demand{name: name}
+	for _, r := range requests {
+		d.cpu += r.Cpu().MilliValue()
+		d.memory += (r.Memory().Value() + 1<<20 - 1) >> 20
+	}
+	return d
+}
+
+// TestStageFitsItsNodes: what stage requests, with everything that comes before it and one pod more while something rolls,
+// is placed on three small nodes. Pods are placed largest first, each on the node with the most room: more simply than the
+// scheduler does, which spreads them as well.
+func TestStageFitsItsNodes(t *testing.T) {
+	t.Parallel()
+	var demands []demand
+	add := func(n int, d demand) { demands = append(demands, slices.Repeat([]demand{d}, n)...) }
+	objects := installed(t, variant{files: []string{"values-stage.yaml"}})
+	for _, d := range all[appsv1.Deployment](t, objects, "Deployment") {
+		n := 1
+		if d.Spec.Replicas != nil {
+			n = int(*d.Spec.Replicas)
+		}
+		add(n, demandOf(d.Name, d.Spec.Template.Spec.Containers[0].Resources.Requests))
+	}
+	mysql := named[appsv1.StatefulSet](t, objects, "StatefulSet", "mysql")
+	add(1, demandOf("mysql", mysql.Spec.Template.Spec.Containers[0].Resources.Requests))
+	ours := len(demands)
+	add(2, demandOf("nginx-ingress", prerequisite[controller](t, "nginx-ingress").Controller.Resources.Requests))
+	type requests struct{ Resources corev1.ResourceRequirements }
+	manager := prerequisite[struct {
+		requests
+		Webhook, Cainjector requests
+	}](t, "cert-manager")
+	add(1, demandOf("cert-manager", manager.Resources.Requests))
+	add(1, demandOf("cert-manager-webhook", manager.Webhook.Resources.Requests))
+	add(1, demandOf("cert-manager-cainjector", manager.Cainjector.Resources.Requests))
+	add(1, demandOf("metrics-server", prerequisite[requests](t, "metrics-server").Resources.Requests))
+	add(2, demandOf("coredns", corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("70Mi")}))
+	add(1, demand{"one more of a component that rolls", 20, 32})
+	if ours != 12 {
+		t.Errorf("stage has %d pods, want eleven components and the database", ours)
+	}
+	var cpu, memory int64
+	for _, d := range demands {
+		if d.cpu == 0 || d.memory == 0 {
+			t.Errorf("%s requests nothing: %+v", d.name, d)
+		}
+		cpu, memory = cpu+d.cpu, memory+d.memory
+	}
+	t.Logf("%d pods request %dm and %d MiB of %dm and %d MiB", len(demands), cpu, memory, nodes*nodeCPU, nodes*nodeMemory)
+	slices.SortStableFunc(demands, func(a, b demand) int { return int(b.memory - a.memory) })
+	free := slices.Repeat([]demand{{"", nodeCPU, nodeMemory}}, nodes)
+	for _, d := range demands {
+		slices.SortStableFunc(free, func(a, b demand) int { return int(b.memory - a.memory) })
+		if free[0].cpu < d.cpu || free[0].memory < d.memory {
+			t.Fatalf("%s (%dm, %d MiB) fits no node; they have left %+v", d.name, d.cpu, d.memory, free)
+		}
+		free[0].cpu -= d.cpu
+		free[0].memory -= d.memory
+	}
+}
