@@ -1,7 +1,13 @@
 package main
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"io"
+	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
@@ -110,4 +116,42 @@ func readFromEnvironment(variable string) bool {
 	return slices.ContainsFunc(slices.Concat(knownSettings(), spring), func(key string) bool {
 		return strings.ToUpper(strings.NewReplacer(".", "_", "-", "").Replace(key)) == variable
 	})
+}
+
+// TestIdentitiesOfTheChart: keys and public keys as the chart gives them, a file of PKCS #8 and certificates in variables, are
+// enough for components to work together.
+func TestIdentitiesOfTheChart(t *testing.T) {
+	t.Parallel()
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "shop"}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "tls.key")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	environ := environment{"TIENDA_IDENTITY_KEYFILE=" + file} // one process has one environment, so all have one key
+	for _, row := range services() {
+		if !row.Infrastructure {
+			environ = append(environ, "TIENDA_IDENTITY_TRUSTED_"+strings.ToUpper(strings.ReplaceAll(row.Name, "-", "_"))+"="+
+				string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+		}
+	}
+	data := t.TempDir()
+	s := startWith(t, data, environ)
+	if order := s.buy(s.login("selimhorri", "0000"), s.laptop(), 1, "tok_ok", "buy"); order.Payment == nil || order.Shipment == nil {
+		t.Errorf("the order is %+v, want one that is paid and shipped", order)
+	}
+	if _, err := os.Stat(filepath.Join(data, "keys")); !os.IsNotExist(err) {
+		t.Errorf("keys were made in the data folder as well: %v", err)
+	}
 }
