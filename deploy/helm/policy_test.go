@@ -283,6 +283,44 @@ func TestExternalDatabase(t *testing.T) {
 	}
 }
 
+// TestMesh: components are in the mesh and the database is not; where there is an edge the proxies may talk to each other, and
+// all of them to their control plane.
+func TestMesh(t *testing.T) {
+	t.Parallel()
+	for _, mesh := range []struct {
+		kind, namespace, skipping string
+		port                      int
+		inside                    func(pod place, annotations map[string]string) string
+	}{
+		{"linkerd", "linkerd", "config.linkerd.io/skip-outbound-ports", 4143, func(_ place, annotations map[string]string) string { return annotations["linkerd.io/inject"] }},
+		{"istio", "istio-system", "traffic.sidecar.istio.io/excludeOutboundPorts", 15008, func(pod place, _ map[string]string) string { return pod.labels["sidecar.istio.io/inject"] }},
+	} {
+		objects := installed(t, variant{values: "{baseline: {create: true}, mesh: {enabled: true, kind: " + mesh.kind + ", namespace: " + mesh.namespace + "}}"})
+		n := network{t, all[networkingv1.NetworkPolicy](t, objects, "NetworkPolicy")}
+		places, components := pods(t, objects), table(t)
+		for name, c := range components {
+			template := named[appsv1.Deployment](t, objects, "Deployment", name).Spec.Template
+			if got := mesh.inside(places[name], template.Annotations); got != "enabled" && got != "true" {
+				t.Errorf("%s: %s is not in the mesh: %q", mesh.kind, name, got)
+			}
+			if got, want := template.Annotations[mesh.skipping] == "3306", c.Database; got != want {
+				t.Errorf("%s: %s reaches the database past the mesh: %v, want %v", mesh.kind, name, got, want)
+			}
+			if !n.allows(places[name], stranger(mesh.namespace), 8086) {
+				t.Errorf("%s: the proxy of %s cannot reach its control plane", mesh.kind, name)
+			}
+			for other := range components {
+				if got, want := n.allows(places[name], places[other], mesh.port), edges(components)[[2]string{name, other}]; got != want {
+					t.Errorf("%s: the proxies of %s and %s may talk: %v, want %v", mesh.kind, name, other, got, want)
+				}
+			}
+		}
+		if got := mesh.inside(places["mysql"], named[appsv1.StatefulSet](t, objects, "StatefulSet", "mysql").Spec.Template.Annotations); got != "disabled" && got != "false" {
+			t.Errorf("%s: the database is in the mesh: %q", mesh.kind, got)
+		}
+	}
+}
+
 // TestBaseline: namespaces, accounts and rights are exactly those of the architecture.
 func TestBaseline(t *testing.T) {
 	t.Parallel()
