@@ -3,7 +3,8 @@
 //
 // Both run on the same machine at the same time, and take turns of a second or so, so that whatever else the
 // machine does falls on both alike. It fails when a percentile of the large shop is more than a given factor
-// above that of the small one.
+// above that of the small one, or more than one call in a hundred of either fails: fewer, as when the machine
+// stands still for a minute, count as the slowest.
 package main
 
 import (
@@ -85,10 +86,10 @@ func compare(ctx context.Context, small, large, password, only string, clients, 
 		}
 		var p50, p99 [2]time.Duration
 		for i, s := range shops {
-			if s.failed[op.name] > 0 {
-				return fmt.Errorf("%s: %d calls of %q failed", s.url, s.failed[op.name], op.name)
-			}
 			took := s.took[op.name]
+			if s.failed[op.name]*100 > len(took) {
+				return fmt.Errorf("%s: %d calls of %q failed, of %d", s.url, s.failed[op.name], op.name, len(took))
+			}
 			slices.Sort(took)
 			p50[i], p99[i] = took[len(took)/2], took[len(took)*99/100]
 		}
@@ -109,16 +110,17 @@ func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d.Micros
 // turn makes some calls, by all clients at once.
 func (s *shop) turn(ctx context.Context, op operation, clients, calls int, seed uint64) {
 	var group sync.WaitGroup
-	for client := range clients {
+	for number := range clients {
 		group.Go(func() {
-			dice := rand.New(rand.NewPCG(seed, uint64(client))) // the same for both shops
+			dice := rand.New(rand.NewPCG(seed, uint64(number))) // the same for both shops
 			var mine []time.Duration
 			failed := 0
 			for range calls / clients {
-				took, err := op.do(ctx, s, client, dice)
+				took, err := op.do(ctx, s, number, dice)
 				if err != nil {
 					fmt.Fprintf(os.Stderr, "scale: %s: %s: %v\n", s.url, op.name, err)
 					failed++
+					took = client.Timeout // as slow as can be
 				}
 				mine = append(mine, took)
 			}
