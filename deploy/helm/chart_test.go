@@ -29,7 +29,7 @@ import (
 
 // elsewhere are the kinds that the API server itself does not have, by who brings them.
 func elsewhere() map[string]string {
-	return map[string]string{"cert-manager.io": "cert-manager", "gateway.networking.k8s.io": "Gateway API", "cilium.io": "Cilium"}
+	return map[string]string{"cert-manager.io": "cert-manager", "gateway.networking.k8s.io": "Gateway API", "cilium.io": "Cilium", "ps.percona.com": "Percona"}
 }
 
 // TestObjectsAreValid: what is rendered has no field that its kind does not know, no name twice, and pods that the
@@ -282,6 +282,8 @@ func TestRefusals(t *testing.T) {
 		{"entry without a certificate", "entry: {tls: {secretName: ''}}", "there is no entry without encryption"},
 		{"external without a host", "database: {mode: external, existingSecret: x}", "name the server"},
 		{"external without passwords", "database: {mode: external, external: {host: db}}", "database.existingSecret is empty"},
+		{"percona without patience", "database: {mode: percona}", "Set 900."},
+		{"an even number of servers", "database: {mode: percona, patienceSeconds: 900, percona: {size: 4}}", "percona/size"},
 		{"deny without allow", "{baseline: {create: true}, networkPolicy: {mode: none}}", "choose per-edge or allow-same-namespace"},
 		{"istio in linkerd's", "mesh: {enabled: true, kind: istio}", "set mesh.namespace"},
 		{"a test without an entry", "{entry: {kind: none}, test: {address: 10.0.0.1}}", "there is no entry to go through"},

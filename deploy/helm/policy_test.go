@@ -283,6 +283,48 @@ func TestExternalDatabase(t *testing.T) {
 	}
 }
 
+// TestPercona: those that store reach the operator's proxies, the first accounts are made while the servers come up, and
+// the operator gets the root password that the jobs use.
+func TestPercona(t *testing.T) {
+	t.Parallel()
+	objects := installed(t, variant{values: "{baseline: {create: true}, database: {mode: percona, patienceSeconds: 900, percona: {operatorNamespace: operators}}}"})
+	n := network{t, all[networkingv1.NetworkPolicy](t, objects, "NetworkPolicy")}
+	places := pods(t, objects)
+	server := place{namespace: namespace, labels: map[string]string{"app.kubernetes.io/instance": "shop-mysql", "app.kubernetes.io/name": "mysql"}}
+	for name, c := range table(t) {
+		if got := n.allows(places[name], server, 3306); got != c.Database {
+			t.Errorf("%s may reach the database: %v, want %v", name, got, c.Database)
+		}
+	}
+	operator := place{namespace: "operators", labels: map[string]string{"app.kubernetes.io/name": "percona-server-mysql-operator"}}
+	for what, allowed := range map[string]bool{
+		"the first accounts": n.allows(places["database-first-accounts"], server, 3306), "a server to another": n.allows(server, server, 33061),
+		"the operator": n.allows(operator, server, 33062),
+	} {
+		if !allowed {
+			t.Errorf("%s: no way to the database", what)
+		}
+	}
+	if n.allows(stranger("operators"), server, 3306) {
+		t.Error("any pod in the operator's namespace may reach the database")
+	}
+	users, ours := named[corev1.Secret](t, objects, "Secret", "shop-mysql-users").Data, named[corev1.Secret](t, objects, "Secret", "database").Data
+	if len(users["root"]) == 0 || string(users["root"]) != string(ours["root-password"]) {
+		t.Errorf("the operator is given another root password than the jobs")
+	}
+	cluster := find(t, objects, "PerconaServerMySQL", "shop-mysql")
+	if kind, _, _ := unstructured.NestedString(cluster.Object, "spec", "mysql", "clusterType"); kind != "group-replication" {
+		t.Errorf("the servers are a cluster of the kind %q", kind)
+	}
+	order := environment(named[appsv1.Deployment](t, objects, "Deployment", "order-service").Spec.Template.Spec.Containers[0])
+	if got, want := order["SPRING_DATASOURCE_URL"], "jdbc:mysql://shop-mysql-haproxy:3306/tienda_order"; got != want {
+		t.Errorf("data source = %s, want %s", got, want)
+	}
+	if found := names(objects, "StatefulSet"); found != nil {
+		t.Errorf("there are %v beside the operator's servers", found)
+	}
+}
+
 // TestMesh: components are in the mesh and the database is not; where there is an edge the proxies may talk to each other, and
 // all of them to their control plane.
 func TestMesh(t *testing.T) {

@@ -66,8 +66,13 @@ registers with itself. */ -}}
 {{ .Values.database.image.repository }}:{{ .Values.database.image.tag }}
 {{- end }}
 
+{{- /* Name of the operator's cluster, which is also what its pods are labelled with. */ -}}
+{{- define "tienda.percona" -}}
+{{ .Release.Name | trunc 16 | trimSuffix "-" }}-mysql
+{{- end }}
+
 {{- define "tienda.databaseHost" -}}
-{{- if eq .Values.database.mode "external" }}{{ .Values.database.external.host }}{{ else }}mysql{{ end -}}
+{{- get (dict "external" .Values.database.external.host "mysql" "mysql" "percona" (print (include "tienda.percona" .) "-haproxy")) .Values.database.mode -}}
 {{- end }}
 
 {{- define "tienda.databasePort" -}}
@@ -132,6 +137,9 @@ capabilities: {drop: [ALL]}
     {{- range .Values.database.external.cidrs }}
     - ipBlock: {cidr: {{ . }}}
     {{- end }}
+    {{- else if eq .Values.database.mode "percona" }}
+    - podSelector:
+        matchLabels: {app.kubernetes.io/instance: {{ include "tienda.percona" . }}}
     {{- else }}
     - podSelector:
         matchLabels: {{- include "tienda.selector" (dict "root" . "name" "mysql") | nindent 10 }}
@@ -186,4 +194,48 @@ done
 {{- if $service.database }}{{ $schemas = append $schemas (include "tienda.schema" (dict "root" $ "name" $name)) }}{{ end -}}
 {{- end -}}
 {{- join " " $schemas -}}
+{{- end }}
+
+{{- /* The job that runs the script of the accounts, with the passwords of a secret, for so many seconds at most. */ -}}
+{{- define "tienda.accountsJob" -}}
+backoffLimit: 3
+activeDeadlineSeconds: {{ .seconds }}
+template:
+  metadata:
+    labels: {{- (include "tienda.labels" (dict "root" .root "name" "database-jobs" "tier" "job")) | nindent 6 }}
+  spec:
+    restartPolicy: OnFailure
+    automountServiceAccountToken: false
+    enableServiceLinks: false
+    securityContext: {{- include "tienda.podSecurity" 999 | nindent 6 }}
+    {{- with .root.Values.imagePullSecrets }}
+    imagePullSecrets: {{- toYaml . | nindent 6 }}
+    {{- end }}
+    containers:
+      - name: accounts
+        image: {{ include "tienda.databaseImage" .root }}
+        imagePullPolicy: {{ .root.Values.database.image.pullPolicy }}
+        command: [bash, -c]
+        args:
+          - | {{- include "tienda.accounts" .root | nindent 12 }}
+        env:
+          - {name: DATABASE_SCHEMAS, value: {{ include "tienda.schemas" .root | quote }}}
+          - {name: DATABASE_HOST, value: {{ include "tienda.databaseHost" .root }}}
+          - {name: DATABASE_PORT, value: {{ include "tienda.databasePort" .root | quote }}}
+          {{- if eq .root.Values.database.mode "external" }}
+          - {name: DATABASE_ADMIN, value: {{ .root.Values.database.external.adminUser }}}
+          - {name: DATABASE_OPTIONS, value: --ssl-mode={{ .root.Values.database.external.sslMode }}}
+          {{- else }}
+          - {name: DATABASE_ADMIN, value: root}
+          - {name: DATABASE_OPTIONS, value: ""}
+          {{- end }}
+        resources:
+          requests: {cpu: 10m, memory: 32Mi, ephemeral-storage: 16Mi}
+          limits: {memory: 128Mi, ephemeral-storage: 128Mi}
+        securityContext: {{- include "tienda.containerSecurity" . | nindent 10 }}
+        volumeMounts:
+          - {name: database, mountPath: /run/database, readOnly: true}
+    volumes:
+      - name: database
+        secret: {secretName: {{ .secret }}, defaultMode: 0440}
 {{- end }}
