@@ -115,11 +115,10 @@ func (q Request) insert(ctx context.Context, tx *sqldb.Tx, subject api.ID, busyU
 	return err
 }
 
-// Keep takes the key for a write whose row has a unique name of its own, so that a second request cannot
-// get as far as this. A key that is taken all the same makes the transaction [sqldb.ErrConflict], at its
-// commit.
-func (q Request) Keep(ctx context.Context, tx *sqldb.Tx, subject api.ID, now time.Time) error {
-	return tx.Later(ctx, insertKey, q.caller, q.route, q.key, q.hash, int64(subject), sqldb.Instant{}, sqldb.Instant(now))
+// Keep is [Request.Claim] for a write that takes its chances: a key that is taken makes the transaction
+// [sqldb.ErrConflict], at its next statement or its commit, and the key is to be claimed in another.
+func (q Request) Keep(ctx context.Context, tx *sqldb.Tx, subject api.ID, busyUntil, now time.Time) error {
+	return tx.Later(ctx, insertKey, q.caller, q.route, q.key, q.hash, int64(subject), sqldb.Instant(busyUntil), sqldb.Instant(now))
 }
 
 // Find returns what is stored of an earlier request under the key, or nil. It takes nothing: a write

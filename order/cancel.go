@@ -211,11 +211,7 @@ func (s *Service) applyShipment(ctx context.Context, tx *sqldb.Tx, o *record, in
 	if in.TrackingNumber != "" {
 		o.shipment.TrackingNumber = in.TrackingNumber
 	}
-	if err := learn(ctx, tx, *o, now); err != nil {
-		return err
-	}
-	o.version++
-	return nil
+	return learn(ctx, tx, o, now)
 }
 
 // turnOrder has the money of an order given back after its shipment came to nothing. While the order is

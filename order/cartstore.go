@@ -107,16 +107,17 @@ func dropCart(ctx context.Context, tx *sqldb.Tx, c cart, now time.Time) error {
 	return cartEvent(ctx, tx, c, "DELETED", now)
 }
 
-// beginCheckout takes an open cart for one checkout. It reports false when the cart is no longer what
-// was read: changed, taken by another checkout or gone. What a checkout does to its cart has no events of
-// its own: those of the order tell it, and name the cart.
-func beginCheckout(ctx context.Context, tx *sqldb.Tx, c cart, now time.Time) (bool, error) {
-	n, err := tx.Exec(ctx, `UPDATE carts SET state = ?, version = version + 1, updated_at = ? WHERE cart_id = ? AND state = ? AND user_id = ? AND version = ?`,
+// beginCheckout takes an open cart for one checkout. A cart that is no longer what was read - changed, taken
+// by another checkout or gone - makes the transaction errChanged. What a checkout does to its cart has no
+// events of its own: those of the order tell it, and name the cart.
+func beginCheckout(ctx context.Context, tx *sqldb.Tx, c cart, now time.Time) error {
+	changed := fmt.Errorf("begin checkout of cart %d: %w", c.id, errChanged)
+	err := tx.LaterOne(ctx, changed, `UPDATE carts SET state = ?, version = version + 1, updated_at = ? WHERE cart_id = ? AND state = ? AND user_id = ? AND version = ?`,
 		api.CartCheckingOut, sqldb.Instant(now), int64(c.id), api.CartOpen, int64(c.userID), c.version)
 	if err != nil {
-		return false, fmt.Errorf("begin checkout of cart %d: %w", c.id, err)
+		return fmt.Errorf("begin checkout of cart %d: %w", c.id, err)
 	}
-	return n > 0, nil
+	return nil
 }
 
 // nameOrder writes on the cart which order its checkout is about.
@@ -127,20 +128,22 @@ func nameOrder(ctx context.Context, tx *sqldb.Tx, id, order api.ID) error {
 	return nil
 }
 
+// closeChecked closes the cart of an order that succeeded and has an owner; any other makes the
+// transaction errChanged, and is for endCheckout.
+func closeChecked(ctx context.Context, tx *sqldb.Tx, id, order api.ID, now time.Time) error {
+	changed := fmt.Errorf("close cart %d: %w", id, errChanged)
+	err := tx.LaterOne(ctx, changed, `UPDATE carts SET state = ?, open_key = NULL, version = version + 1, updated_at = ?
+		WHERE cart_id = ? AND state = ? AND order_id = ? AND retired = ?`,
+		api.CartClosed, sqldb.Instant(now), int64(id), api.CartCheckingOut, int64(order), false)
+	if err != nil {
+		return fmt.Errorf("close cart %d: %w", id, err)
+	}
+	return nil
+}
+
 // endCheckout closes the cart of an order that succeeded; after a failure the cart is open again, as
 // it was, unless its user is gone: then that is closed too.
 func endCheckout(ctx context.Context, tx *sqldb.Tx, id, order api.ID, succeeded bool, now time.Time) error {
-	if succeeded {
-		n, err := tx.Exec(ctx, `UPDATE carts SET state = ?, open_key = NULL, version = version + 1, updated_at = ?
-			WHERE cart_id = ? AND state = ? AND order_id = ? AND retired = ?`,
-			api.CartClosed, sqldb.Instant(now), int64(id), api.CartCheckingOut, int64(order), false)
-		if err != nil {
-			return fmt.Errorf("close cart %d: %w", id, err)
-		}
-		if n > 0 {
-			return nil
-		}
-	}
 	c, err := lockCart(ctx, tx, everyone(), id)
 	if err != nil {
 		return err

@@ -297,18 +297,9 @@ func (s *Service) place(ctx context.Context, request journal.Request, c cart, d 
 	default:
 	}
 	var g saga
-	err = s.db.Tx(ctx, func(tx *sqldb.Tx) error {
-		now := s.now()
-		var err error
-		if stored, err = request.Claim(ctx, tx, 0, now.Add(wait+busyMargin), now); err != nil || stored != nil {
+	put := func(tx *sqldb.Tx, now time.Time) error {
+		if err := beginCheckout(ctx, tx, c, now); err != nil {
 			return err
-		}
-		taken, err := beginCheckout(ctx, tx, c, now)
-		if err != nil {
-			return err
-		}
-		if !taken {
-			return s.whyNotOpen(ctx, tx, c.id)
 		}
 		o := d.order
 		o.date = now
@@ -326,16 +317,41 @@ func (s *Service) place(ctx context.Context, request journal.Request, c cart, d 
 		if owner != "" {
 			g.leaseUntil = now.Add(s.lease())
 		}
-		if err := insertSaga(ctx, tx, g); err != nil {
+		return insertSaga(ctx, tx, g)
+	}
+	// Nearly every checkout is the first with its key, and of a cart that is still as it was. For the others
+	// the key is looked at before all else.
+	err = s.db.Tx(ctx, func(tx *sqldb.Tx) error {
+		now := s.stamp()
+		if err := put(tx, now); err != nil {
 			return err
 		}
-		return request.SetSubject(ctx, tx, o.id)
+		return request.Keep(ctx, tx, g.orderID, now.Add(wait+busyMargin), now)
 	})
+	if errors.Is(err, errChanged) || errors.Is(err, sqldb.ErrConflict) {
+		err = s.db.Tx(ctx, func(tx *sqldb.Tx) error {
+			now := s.stamp()
+			var err error
+			if stored, err = request.Claim(ctx, tx, 0, now.Add(wait+busyMargin), now); err != nil || stored != nil {
+				return err
+			}
+			if err := put(tx, now); err != nil {
+				return err
+			}
+			return request.SetSubject(ctx, tx, g.orderID)
+		})
+	}
+	if errors.Is(err, errChanged) {
+		err = s.whyNotOpen(ctx, s.db, c.id)
+	}
 	if err != nil || stored != nil {
 		return nil, stored, err
 	}
 	return &g, nil, nil
 }
+
+// stamp is the present time as it will be read again from the database.
+func (s *Service) stamp() time.Time { return s.now().UTC().Truncate(time.Microsecond) }
 
 // answerOf is what a write is answered about an order as it is now; rests is false while its saga goes on.
 type answerOf func(ctx context.Context, q sqldb.Querier, g *saga) (answer journal.Answer, rests bool, err error)
@@ -371,6 +387,7 @@ func (s *Service) storeCheckout(ctx context.Context, tx *sqldb.Tx, g *saga) erro
 	if err != nil {
 		return err
 	}
+	g.answer = &answer
 	return request.Store(ctx, tx, answer)
 }
 
@@ -417,6 +434,10 @@ func (s *Service) write(w http.ResponseWriter, r *http.Request, g *saga, outcome
 // respond has the saga driven, waits for its end as long as the caller prefers, and answers.
 func (s *Service) respond(w http.ResponseWriter, r *http.Request, request journal.Request, id api.ID, p preference, answer answerOf, drive func()) error {
 	ctx := r.Context()
+	name, err := request.MarshalText()
+	if err != nil {
+		return err
+	}
 	ended, stop := s.ended.watch(id)
 	defer stop()
 	drive()
@@ -426,7 +447,10 @@ func (s *Service) respond(w http.ResponseWriter, r *http.Request, request journa
 	over := time.After(p.wait)
 	for waiting := p.wait > 0; waiting; {
 		select {
-		case <-ended:
+		case g := <-ended:
+			if g.answer != nil && g.request == string(name) {
+				return s.write(w, r, g, *g.answer, true) // as it was stored
+			}
 			waiting = false
 		case <-over:
 			waiting = false
@@ -453,10 +477,6 @@ func (s *Service) respond(w http.ResponseWriter, r *http.Request, request journa
 		return err
 	}
 	final, rests, err := answer(ctx, s.db, &g)
-	if err != nil {
-		return err
-	}
-	name, err := request.MarshalText()
 	if err != nil {
 		return err
 	}

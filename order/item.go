@@ -188,8 +188,8 @@ func (s *Service) cartAndProduct(r *http.Request) (cart, api.ID, error) {
 }
 
 // whyNotOpen is the answer for a cart that was open a moment ago.
-func (s *Service) whyNotOpen(ctx context.Context, tx *sqldb.Tx, id api.ID) error {
-	c, err := cartByID(ctx, tx, auth.CallerOf(ctx), id)
+func (s *Service) whyNotOpen(ctx context.Context, q sqldb.Querier, id api.ID) error {
+	c, err := cartByID(ctx, q, auth.CallerOf(ctx), id)
 	if err != nil {
 		return err
 	}

@@ -201,7 +201,7 @@ func (s *Service) drive(ctx context.Context, id api.ID, g *saga, err error) {
 	}
 	switch {
 	case err == nil:
-		s.ended.tell(id)
+		s.ended.tell(id, g)
 	case !errors.Is(err, errNotOurs) && !errors.Is(err, errLater):
 		s.log.LogAttrs(ctx, slog.LevelWarn, "saga interrupted, it will go on", slog.Int64("order", int64(id)), slog.Any("err", err))
 	}
@@ -319,9 +319,28 @@ func (g *saga) learn(effect func(*record)) {
 // holding runs change in a transaction that still has the lease, with the saga and its order as they
 // are then, the steps taken since the last write included, and writes the saga. Without the lease
 // nothing is written.
+//
+// What this driver wrote or read last is taken to be still true, and every write is made on that condition.
+// Only when it does not hold are order and saga locked and read again: nearly never, and a checkout is
+// bound by its ways to the database.
 func (s *Service) holding(ctx context.Context, g *saga, change func(ctx context.Context, tx *sqldb.Tx, g *saga) error) error {
 	var fresh saga
 	err := s.db.Tx(ctx, func(tx *sqldb.Tx) error {
+		fresh = *g
+		return s.changeSaga(ctx, tx, *g, &fresh, change)
+	})
+	if errors.Is(err, errChanged) || errors.Is(err, sqldb.ErrConflict) { // the latter of a line of history
+		fresh, err = s.holdingAnew(ctx, g, change)
+	}
+	if err == nil {
+		*g = fresh
+	}
+	return err
+}
+
+// holdingAnew is holding when something has changed since the driver of g wrote last.
+func (s *Service) holdingAnew(ctx context.Context, g *saga, change func(ctx context.Context, tx *sqldb.Tx, g *saga) error) (fresh saga, err error) {
+	err = s.db.Tx(ctx, func(tx *sqldb.Tx) error {
 		o, err := lockOrder(ctx, tx, everyone(), g.orderID)
 		if err != nil {
 			return err
@@ -335,26 +354,31 @@ func (s *Service) holding(ctx context.Context, g *saga, change func(ctx context.
 		}
 		fresh = was
 		fresh.order, fresh.lines = o, g.lines // lines never change
-		fresh.step, fresh.attempts, fresh.refusals, fresh.leaseUntil = g.step, g.attempts, g.refusals, s.now().Add(s.lease())
+		fresh.step, fresh.attempts, fresh.refusals, fresh.learned, fresh.held = g.step, g.attempts, g.refusals, g.learned, true
 		for _, effect := range g.learned {
 			effect(&fresh.order)
 		}
-		if err := change(ctx, tx, &fresh); err != nil {
+		return s.changeSaga(ctx, tx, was, &fresh, change)
+	})
+	fresh.held = false
+	return fresh, err
+}
+
+// changeSaga runs change on a saga, which its driver has taken further than was, and writes what came of it
+// with what the order has learned.
+func (s *Service) changeSaga(ctx context.Context, tx *sqldb.Tx, was saga, g *saga, change func(ctx context.Context, tx *sqldb.Tx, g *saga) error) error {
+	g.leaseUntil = s.now().Add(s.lease())
+	status := g.order.status
+	if err := change(ctx, tx, g); err != nil {
+		return err
+	}
+	if len(g.learned) > 0 && g.order.status == status { // a transition writes it by itself
+		if err := learn(ctx, tx, &g.order, s.now()); err != nil {
 			return err
 		}
-		if len(g.learned) > 0 && fresh.order.status == o.status { // a transition writes it by itself
-			if err := learn(ctx, tx, fresh.order, s.now()); err != nil {
-				return err
-			}
-			fresh.order.version++
-		}
-		fresh.written = fresh.step
-		return saveSaga(ctx, tx, was, fresh)
-	})
-	if err == nil {
-		*g = fresh
 	}
-	return err
+	g.written, g.learned = g.step, nil
+	return saveSaga(ctx, tx, was, *g)
 }
 
 // succeed moves on to the next step, or ends the saga. A customer who cancelled meanwhile turns it back.
@@ -448,7 +472,13 @@ func (s *Service) end(ctx context.Context, tx *sqldb.Tx, g *saga, status string)
 	if before != api.OrderPending {
 		return nil
 	}
-	if err := endCheckout(ctx, tx, g.order.cartID, g.orderID, status == api.OrderConfirmed, now); err != nil {
+	var err error
+	if status == api.OrderConfirmed && !g.held {
+		err = closeChecked(ctx, tx, g.order.cartID, g.orderID, now)
+	} else {
+		err = endCheckout(ctx, tx, g.order.cartID, g.orderID, status == api.OrderConfirmed, now)
+	}
+	if err != nil {
 		return err
 	}
 	return s.storeCheckout(ctx, tx, g)
@@ -502,22 +532,22 @@ func backoff(attempt int64) time.Duration {
 // notifier tells requests of this process that a saga came to rest. The zero value is ready.
 type notifier struct {
 	mu      sync.Mutex
-	waiting map[api.ID][]chan struct{}
+	waiting map[api.ID][]chan *saga
 }
 
-// watch returns a channel that is closed when the saga comes to rest, and a function to stop watching.
-func (n *notifier) watch(id api.ID) (ended <-chan struct{}, stop func()) {
+// watch returns a channel that gives the saga when it has come to rest, and a function to stop watching.
+func (n *notifier) watch(id api.ID) (ended <-chan *saga, stop func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.waiting == nil {
-		n.waiting = map[api.ID][]chan struct{}{}
+		n.waiting = map[api.ID][]chan *saga{}
 	}
-	mine := make(chan struct{})
+	mine := make(chan *saga, 1)
 	n.waiting[id] = append(n.waiting[id], mine)
 	return mine, func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		var others []chan struct{}
+		var others []chan *saga
 		for _, c := range n.waiting[id] {
 			if c != mine {
 				others = append(others, c)
@@ -529,11 +559,11 @@ func (n *notifier) watch(id api.ID) (ended <-chan struct{}, stop func()) {
 	}
 }
 
-func (n *notifier) tell(id api.ID) {
+func (n *notifier) tell(id api.ID, g *saga) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, c := range n.waiting[id] {
-		close(c)
+		c <- g
 	}
 	delete(n.waiting, id)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tienda/api"
+	"tienda/journal"
 	"tienda/sqldb"
 )
 
@@ -31,6 +32,8 @@ type saga struct {
 
 	written step            // the step in the database; its driver may be further within a phase
 	learned []func(*record) // by steps taken since then; order knows it already
+	held    bool            // the order is locked and was read in this transaction
+	answer  *journal.Answer // of the checkout, stored when the saga ended
 }
 
 const sagaColumns = `order_id, step, attempts, refusals, next_at, lease_owner, lease_until, deadline, goal, reason, actor, problem,
@@ -67,18 +70,17 @@ func instantOrZero(t time.Time) int64 {
 	return t.UnixMicro()
 }
 
-// saveSaga writes a saga in place of what was read of it: the lease and the step are still those.
+// saveSaga writes a saga in place of what was read of it. One that another driver has meanwhile, or that
+// has been asked back, makes the transaction errChanged.
 func saveSaga(ctx context.Context, tx *sqldb.Tx, was, g saga) error {
-	n, err := tx.Exec(ctx, `UPDATE sagas SET step = ?, attempts = ?, refusals = ?, next_at = ?, lease_owner = ?, lease_until = ?,
+	changed := fmt.Errorf("save saga of order %d: %w", g.orderID, errChanged)
+	err := tx.LaterOne(ctx, changed, `UPDATE sagas SET step = ?, attempts = ?, refusals = ?, next_at = ?, lease_owner = ?, lease_until = ?,
 		deadline = ?, goal = ?, reason = ?, actor = ?, problem = ?, payment_token = ?, interrupted = ?
-		WHERE order_id = ? AND lease_owner = ? AND step = ?`,
+		WHERE order_id = ? AND lease_owner = ? AND step = ? AND goal = ?`,
 		string(g.step), g.attempts, g.refusals, sqldb.Instant(g.nextAt), g.leaseOwner, instantOrZero(g.leaseUntil),
-		sqldb.Instant(g.deadline), g.goal, g.reason, g.actor, g.problem, g.token, g.interrupted, int64(g.orderID), was.leaseOwner, string(was.step))
+		sqldb.Instant(g.deadline), g.goal, g.reason, g.actor, g.problem, g.token, g.interrupted, int64(g.orderID), was.leaseOwner, string(was.written), was.goal)
 	if err != nil {
 		return fmt.Errorf("save saga of order %d: %w", g.orderID, err)
-	}
-	if n == 0 {
-		return errNotOurs
 	}
 	return nil
 }

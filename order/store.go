@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"tienda/api"
@@ -26,6 +27,7 @@ type record struct {
 	payment                    api.OrderPayment
 	shipment                   api.OrderShipment
 	version                    int64
+	history                    []api.Transition // all of it; nil when it was not read
 }
 
 const orderColumns = `order_id, cart_id, user_id, status, order_date, order_desc, order_fee, currency, subtotal, shipping_fee, tax,
@@ -91,7 +93,9 @@ func insertOrder(ctx context.Context, tx *sqldb.Tx, o *record, reason string, no
 		return fmt.Errorf("insert order: %w", err)
 	}
 	o.id = api.ID(id)
-	return appendHistory(ctx, tx, *o, "", auth.CallerOf(ctx).String(), reason, now)
+	first, err := appendHistory(ctx, tx, *o, "", auth.CallerOf(ctx).String(), reason, now)
+	o.history = []api.Transition{first}
+	return err
 }
 
 // updatePlainOrder writes the fields of a CREATED order that its owner may change.
@@ -138,40 +142,49 @@ func legal(from, to string) bool {
 	return false
 }
 
-// errIllegal is the error of a step that an order may not take.
-var errIllegal = errors.New("illegal step of an order")
+var (
+	// errIllegal is the error of a step that an order may not take.
+	errIllegal = errors.New("illegal step of an order")
+	// errChanged is the error of a write in place of something that is no longer what was read.
+	errChanged = errors.New("it has changed since it was read")
+)
 
 // transition takes one step of the order's life: status, history and event together, or not at all. What
-// the order has learned of its payment and shipment is written with it.
+// the order has learned of its payment and shipment is written with it. An order that is no longer what o
+// is makes the transaction errChanged.
 func transition(ctx context.Context, tx *sqldb.Tx, o *record, to, actor, reason string, now time.Time) error {
 	from := o.status
 	if !legal(from, to) {
 		return fmt.Errorf("%w: order %d from %s to %s", errIllegal, o.id, from, to)
 	}
-	n, err := tx.Exec(ctx, `UPDATE orders SET status = ?, payment_id = ?, payment_state = ?, shipment_id = ?, shipment_state = ?, tracking_number = ?,
-		version = version + 1, updated_at = ? WHERE order_id = ? AND status = ?`,
+	changed := fmt.Errorf("order %d from %s to %s: %w", o.id, from, to, errChanged)
+	err := tx.LaterOne(ctx, changed, `UPDATE orders SET status = ?, payment_id = ?, payment_state = ?, shipment_id = ?, shipment_state = ?, tracking_number = ?,
+		version = version + 1, updated_at = ? WHERE order_id = ? AND status = ? AND version = ?`,
 		to, int64(o.payment.PaymentID), o.payment.State, int64(o.shipment.ShipmentID), o.shipment.State, o.shipment.TrackingNumber,
-		sqldb.Instant(now), int64(o.id), from)
+		sqldb.Instant(now), int64(o.id), from, o.version)
 	if err != nil {
 		return fmt.Errorf("order %d from %s to %s: %w", o.id, from, to, err)
 	}
-	if n == 0 {
-		return fmt.Errorf("%w: order %d is no longer %s", errIllegal, o.id, from)
-	}
 	o.status = to
 	o.version++
-	return appendHistory(ctx, tx, *o, from, actor, reason, now)
+	step, err := appendHistory(ctx, tx, *o, from, actor, reason, now)
+	if o.history != nil {
+		o.history = append(slices.Clip(o.history), step)
+	}
+	return err
 }
 
-// appendHistory writes a line of history and the event; the row of the order is locked by the caller.
-func appendHistory(ctx context.Context, tx *sqldb.Tx, o record, from, actor, reason string, now time.Time) error {
+// appendHistory writes a line of history and the event, and returns the line; the row of the order is
+// locked by the caller.
+func appendHistory(ctx context.Context, tx *sqldb.Tx, o record, from, actor, reason string, now time.Time) (api.Transition, error) {
+	step := api.Transition{From: from, To: o.status, At: now.UTC().Truncate(time.Microsecond), Actor: actor, Reason: reason}
 	err := tx.Later(ctx, `INSERT INTO order_transitions (order_id, seq, from_status, to_status, happened_at, actor, reason)
 		SELECT ?, COALESCE(MAX(seq), 0) + 1, ?, ?, ?, ?, ? FROM order_transitions WHERE order_id = ?`,
 		int64(o.id), from, o.status, sqldb.Instant(now), actor, reason, int64(o.id))
 	if err != nil {
-		return fmt.Errorf("history of order %d: %w", o.id, err)
+		return step, fmt.Errorf("history of order %d: %w", o.id, err)
 	}
-	return journal.Append(ctx, tx, "order", o.id, o.status, eventData(o, from, reason), now)
+	return step, journal.Append(ctx, tx, "order", o.id, o.status, eventData(o, from, reason), now)
 }
 
 // eventData is what readers of the events of an order need beside its id.
@@ -186,14 +199,18 @@ func eventData(o record, from, reason string) map[string]any {
 	return data
 }
 
-// learn writes what a neighbour said about the order's payment and shipment.
-func learn(ctx context.Context, tx *sqldb.Tx, o record, now time.Time) error {
-	err := tx.Later(ctx, `UPDATE orders SET payment_id = ?, payment_state = ?, shipment_id = ?, shipment_state = ?, tracking_number = ?,
-		version = version + 1, updated_at = ? WHERE order_id = ?`,
-		int64(o.payment.PaymentID), o.payment.State, int64(o.shipment.ShipmentID), o.shipment.State, o.shipment.TrackingNumber, sqldb.Instant(now), int64(o.id))
+// learn writes what a neighbour said about the order's payment and shipment. An order that is no longer
+// what o is makes the transaction errChanged.
+func learn(ctx context.Context, tx *sqldb.Tx, o *record, now time.Time) error {
+	changed := fmt.Errorf("payment and shipment of order %d: %w", o.id, errChanged)
+	err := tx.LaterOne(ctx, changed, `UPDATE orders SET payment_id = ?, payment_state = ?, shipment_id = ?, shipment_state = ?, tracking_number = ?,
+		version = version + 1, updated_at = ? WHERE order_id = ? AND version = ?`,
+		int64(o.payment.PaymentID), o.payment.State, int64(o.shipment.ShipmentID), o.shipment.State, o.shipment.TrackingNumber, sqldb.Instant(now),
+		int64(o.id), o.version)
 	if err != nil {
 		return fmt.Errorf("payment and shipment of order %d: %w", o.id, err)
 	}
+	o.version++
 	return nil
 }
 
@@ -251,9 +268,11 @@ func (s *Service) fullOrder(ctx context.Context, q sqldb.Querier, o record, line
 			UnitPrice: s.currency.Amount(l.unitPrice), LineTotal: s.currency.Amount(l.lineTotal), Tax: s.currency.Amount(l.tax),
 		})
 	}
-	var err error
-	if answer.History, err = historyOf(ctx, q, o.id); err != nil {
-		return answer, fmt.Errorf("history of order %d: %w", o.id, err)
+	if answer.History = o.history; answer.History == nil {
+		var err error
+		if answer.History, err = historyOf(ctx, q, o.id); err != nil {
+			return answer, fmt.Errorf("history of order %d: %w", o.id, err)
+		}
 	}
 	return answer, nil
 }

@@ -50,18 +50,18 @@ func (s *Service) authorize(w http.ResponseWriter, r *http.Request) error {
 	row := record{orderID: in.OrderID, userID: in.UserID, paid: flag(new(false)), status: text(new(statusOf(pending))), state: pending,
 		amount: amount, currency: in.Currency, provider: in.PaymentMethod.Provider}
 	return s.move(w, r, body, "order/"+in.OrderID.String(), operation{kind: KindAuthorize, amount: amount, token: in.PaymentMethod.Token},
-		func(ctx context.Context, tx *sqldb.Tx, op operation, now time.Time) (operation, error) {
+		func(ctx context.Context, tx *sqldb.Tx, op *operation, now time.Time) error {
 			// Looked at here and not above: what began with a provider is found by its key although the
 			// provider is configured no more.
 			if s.providers[row.provider] == nil {
-				return op, api.Invalid(api.FieldError{Field: "paymentMethod.provider",
+				return api.Invalid(api.FieldError{Field: "paymentMethod.provider",
 					Reason: "must be one of the providers that are configured: " + cmp.Or(s.providerNames(), "none")})
 			}
 			var err error
 			op.paymentID, err = insertRecord(ctx, tx, row, now.Add(s.settings.UnclaimedAfter), now)
 			op.payment = row
 			op.payment.id = op.paymentID
-			return op, err
+			return err
 		})
 }
 
@@ -111,39 +111,38 @@ func (s *Service) moveOn(w http.ResponseWriter, r *http.Request, kind Kind) erro
 }
 
 // reserve sets the money of a movement aside on its payment. An amount of 0 means all that is left.
-func (s *Service) reserve(ctx context.Context, tx *sqldb.Tx, op operation, now time.Time) (operation, error) {
+func (s *Service) reserve(ctx context.Context, tx *sqldb.Tx, op *operation, now time.Time) error {
 	row, err := lockRecord(ctx, tx, op.paymentID)
 	if err != nil {
-		return op, err
+		return err
 	}
-	op.payment = row
 	left, allowed := row.left(op.kind)
 	op.amount = cmp.Or(op.amount, left)
 	verb := strings.ToLower(string(op.kind))
 	switch {
 	case row.state == pending:
-		return op, notFound(op.paymentID)
+		return notFound(op.paymentID)
 	case row.state == "":
-		return op, api.Conflict("payment %d is a plain record without money", row.id)
+		return api.Conflict("payment %d is a plain record without money", row.id)
 	case allowed && 0 < op.amount && op.amount <= left:
-		return op, saveMoney(ctx, tx, row, row.reserve(op.kind, op.amount), now)
+		op.payment = row.reserve(op.kind, op.amount)
+		return saveMoney(ctx, tx, row, op.payment, now)
 	case row.moving():
 		// What is left depends on an outcome still open: no reason to say no for good.
 		p := api.Status(http.StatusServiceUnavailable, "payment %d has a movement under way whose outcome is open; try again shortly", row.id)
 		p.RetryAfter = time.Second
-		return op, p
+		return p
 	case !allowed:
-		return op, api.Conflict("payment %d is %s: %s is not possible", row.id, row.state, verb)
+		return api.Conflict("payment %d is %s: %s is not possible", row.id, row.state, verb)
 	case left == 0:
-		return op, api.Conflict("payment %d has nothing left to %s", row.id, verb)
+		return api.Conflict("payment %d has nothing left to %s", row.id, verb)
 	}
-	return op, api.Conflict("payment %d has only %v %s left to %s", row.id, s.currency.Amount(left), row.currency, verb)
+	return api.Conflict("payment %d has only %v %s left to %s", row.id, s.currency.Amount(left), row.currency, verb)
 }
 
 // move makes one movement under its Idempotency-Key, which counts within subject, and answers with what
 // came of it. begin writes what must be there before the provider is asked; a 409 of it is final and stored.
-func (s *Service) move(w http.ResponseWriter, r *http.Request, body []byte, subject string, wanted operation,
-	begin func(ctx context.Context, tx *sqldb.Tx, op operation, now time.Time) (operation, error)) error {
+func (s *Service) move(w http.ResponseWriter, r *http.Request, body []byte, subject string, wanted operation, begin beginning) error {
 	request, err := journal.ReadRequest(r, body)
 	if err != nil {
 		return err
@@ -165,34 +164,32 @@ func (s *Service) move(w http.ResponseWriter, r *http.Request, body []byte, subj
 		}
 		if stored != nil {
 			if stored.Status == 0 {
-				op, err = operationBy(ctx, tx, "operation_id", int64(stored.Subject))
+				op, err = operationBy(ctx, tx, "request_key", wanted.requestKey)
 			}
 			return err
 		}
-		op, first, err = s.begin(ctx, tx, wanted, now, begin)
+		op, err = s.find(ctx, tx, wanted)
+		if !errors.Is(err, sqldb.ErrNotFound) {
+			return err
+		}
+		first, op = true, wanted
+		err = s.begin(ctx, tx, &op, now, begin)
 		if p, ok := errors.AsType[*api.Problem](err); ok && p.Status == http.StatusConflict {
 			refused = p
 			return request.Store(ctx, tx, journal.Answer{Status: p.Status, Body: p})
 		}
-		if err != nil {
-			return err
-		}
-		return request.SetSubject(ctx, tx, op.id)
+		return err
 	}
 	// Nearly every movement is new and possible. Then the key is one more row of the commit; else nothing is
 	// written, and the key is looked at first.
 	err = s.db.Tx(ctx, func(tx *sqldb.Tx) error {
-		var err error
-		if op, first, err = s.begin(ctx, tx, wanted, now, begin); err != nil {
+		first, op = true, wanted
+		if err := s.begin(ctx, tx, &op, now, begin); err != nil {
 			return err
 		}
-		if !first {
-			return errSeen
-		}
-		return request.Keep(ctx, tx, op.id, now)
+		return request.Keep(ctx, tx, 0, time.Time{}, now)
 	})
-	_, refusedNow := errors.AsType[*api.Problem](err)
-	if refusedNow || errors.Is(err, errSeen) || errors.Is(err, sqldb.ErrConflict) {
+	if _, refusedNow := errors.AsType[*api.Problem](err); refusedNow || errors.Is(err, sqldb.ErrConflict) {
 		err = s.db.Tx(ctx, claim)
 	}
 	if errors.Is(err, sqldb.ErrConflict) {
@@ -217,9 +214,6 @@ func (s *Service) move(w http.ResponseWriter, r *http.Request, body []byte, subj
 	}
 	return op.write(w)
 }
-
-// errSeen is the error of a movement that somebody has asked for before.
-var errSeen = errors.New("the movement is there already")
 
 // requestKey names a movement for good, also when the journal has forgotten its Idempotency-Key.
 func requestKey(ctx context.Context, kind Kind, subject, key string) string {
@@ -258,7 +252,10 @@ func (s *Service) withdraw(w http.ResponseWriter, r *http.Request) error {
 		if op.paymentID, err = insertRecord(ctx, tx, row, time.Time{}, now); err != nil {
 			return err
 		}
-		if op.id, err = insertOperation(ctx, tx, op, now); err != nil {
+		if err := insertOperation(ctx, tx, &op, now); err != nil {
+			return err
+		}
+		if err := tx.Flush(ctx); err != nil { // for the id
 			return err
 		}
 		op, err = s.settle(ctx, tx, op, "", &Refusal{Code: "withdrawn"}, now)
@@ -277,24 +274,27 @@ func (s *Service) withdraw(w http.ResponseWriter, r *http.Request) error {
 	return op.write(w)
 }
 
-// begin writes the operation, held for this request to work on, or finds the one that was written under
-// the same key so long ago that the journal forgot it.
-func (s *Service) begin(ctx context.Context, tx *sqldb.Tx, wanted operation, now time.Time,
-	begin func(ctx context.Context, tx *sqldb.Tx, op operation, now time.Time) (operation, error)) (op operation, first bool, err error) {
-	op, err = operationBy(ctx, tx, "request_key", wanted.requestKey)
+// find finds the operation that was written under the same key so long ago that the journal forgot it.
+func (s *Service) find(ctx context.Context, tx *sqldb.Tx, wanted operation) (operation, error) {
+	op, err := operationBy(ctx, tx, "request_key", wanted.requestKey)
 	// One that was withdrawn before it came has no amount.
 	if err == nil && wanted.amount != 0 && op.amount != 0 && wanted.amount != op.amount {
-		return op, false, api.Status(http.StatusUnprocessableEntity, "the Idempotency-Key was used before for another amount; use a new one")
+		err = api.Status(http.StatusUnprocessableEntity, "the Idempotency-Key was used before for another amount; use a new one")
 	}
-	if err == nil || !errors.Is(err, sqldb.ErrNotFound) {
-		return op, false, err
-	}
-	if op, err = begin(ctx, tx, wanted, now); err != nil {
-		return op, false, err
+	return op, err
+}
+
+// beginning writes what must be there before a provider is asked for op, and sets what it learns of it.
+type beginning func(ctx context.Context, tx *sqldb.Tx, op *operation, now time.Time) error
+
+// begin writes the operation, held for this request to work on. One with the same key makes the transaction
+// [sqldb.ErrConflict].
+func (s *Service) begin(ctx context.Context, tx *sqldb.Tx, op *operation, now time.Time, begin beginning) error {
+	if err := begin(ctx, tx, op, now); err != nil {
+		return err
 	}
 	op.providerKey, op.state, op.attempts, op.busyTo, op.begun = rand.Text(), operationPending, 1, s.leaseEnd(now), now
-	op.id, err = insertOperation(ctx, tx, op, now)
-	return op, true, err
+	return insertOperation(ctx, tx, op, now)
 }
 
 // settleTimeout bounds taking an outcome in.
@@ -343,10 +343,21 @@ func (s *Service) drive(ctx context.Context, op operation) (operation, error) {
 		if errProvider != nil && !refused {
 			return releaseOperation(ctx, tx, op, now.Add(backoff(op.attempts)), now)
 		}
+		if op.payment.id == 0 {
+			return errChanged // it was not even read
+		}
+		// Nearly always the payment is as this request left it.
 		var err error
-		settled, err = s.settle(ctx, tx, op, result.Reference, refusal, now)
+		settled, err = s.enter(ctx, tx, op, op.payment, result.Reference, refusal, now)
 		return err
 	})
+	if errors.Is(err, errChanged) || errors.Is(err, sqldb.ErrConflict) { // the latter of an entry that is there
+		err = s.db.Tx(ctx, func(tx *sqldb.Tx) error {
+			var err error
+			settled, err = s.settle(ctx, tx, op, result.Reference, refusal, now)
+			return err
+		})
+	}
 	if err != nil {
 		return op, fmt.Errorf("take in the outcome of %s on payment %d: %w", op.kind, op.paymentID, err)
 	}
@@ -399,6 +410,15 @@ func (s *Service) settle(ctx context.Context, tx *sqldb.Tx, op operation, refere
 	if err != nil {
 		return op, err
 	}
+	if first, err := isPending(ctx, tx, op.id); err != nil || !first {
+		return op, err
+	}
+	return s.enter(ctx, tx, op, was, reference, refusal, now)
+}
+
+// enter is settle for a payment that is known. One that has changed, or an operation that has an outcome,
+// makes the transaction errChanged.
+func (s *Service) enter(ctx context.Context, tx *sqldb.Tx, op operation, was record, reference string, refusal *Refusal, now time.Time) (operation, error) {
 	settled := op
 	settled.state, settled.failCode, settled.token = operationDone, "", ""
 	if refusal != nil {
@@ -412,11 +432,11 @@ func (s *Service) settle(ctx context.Context, tx *sqldb.Tx, op operation, refere
 		return op, fmt.Errorf("answer of operation %d: %w", op.id, err)
 	}
 	settled.status, settled.answer = status, string(data)
-	first, err := endOperation(ctx, tx, settled, now)
-	if err != nil || !first {
+	// The payment before the operation, as everybody who locks both.
+	if err := saveMoney(ctx, tx, was, is, now); err != nil {
 		return op, err
 	}
-	if err := saveMoney(ctx, tx, was, is, now); err != nil {
+	if err := endOperation(ctx, tx, settled, now); err != nil {
 		return op, err
 	}
 	if refusal == nil {

@@ -120,11 +120,14 @@ func (b *sandbox) once(ctx context.Context, kind Kind, request Request, do func(
 		first   bool
 		eventID string
 	)
-	err := b.db.Tx(ctx, func(tx *sqldb.Tx) error {
+	attempt := func(tx *sqldb.Tx, look bool) error {
 		result, refusal, failing, first, eventID = Result{}, nil, false, false, ""
 		var outcome, code string
-		err := tx.QueryRow(ctx, `SELECT outcome, failure_code, reference FROM sandbox_operations WHERE operation_key = ?`, request.Key).
-			Scan(&outcome, &code, &result.Reference)
+		err := sqldb.ErrNotFound
+		if look {
+			err = tx.QueryRow(ctx, `SELECT outcome, failure_code, reference FROM sandbox_operations WHERE operation_key = ?`, request.Key).
+				Scan(&outcome, &code, &result.Reference)
+		}
 		switch {
 		case err == nil && outcome == sandboxOK:
 			return nil
@@ -159,7 +162,12 @@ func (b *sandbox) once(ctx context.Context, kind Kind, request Request, do func(
 		}
 		eventID, err = b.emit(ctx, tx, kind, request, result)
 		return err
-	})
+	}
+	// Nearly every key is new.
+	err := b.db.Tx(ctx, func(tx *sqldb.Tx) error { return attempt(tx, false) })
+	if errors.Is(err, sqldb.ErrConflict) {
+		err = b.db.Tx(ctx, func(tx *sqldb.Tx) error { return attempt(tx, true) })
+	}
 	switch {
 	case err != nil:
 		return Result{}, fmt.Errorf("sandbox: %w", err)

@@ -105,16 +105,17 @@ func lockRecord(ctx context.Context, tx *sqldb.Tx, id api.ID) (record, error) {
 	return p, err
 }
 
-// saveMoney writes what an operation changed of a payment, if nothing else changed it since it was read.
+// errChanged is the error of a write in place of something that is no longer what was read.
+var errChanged = errors.New("it has changed since it was read")
+
+// saveMoney writes what an operation changed of a payment. One that something else has changed since it was
+// read makes the transaction errChanged.
 func saveMoney(ctx context.Context, tx *sqldb.Tx, was, is record, now time.Time) error {
-	n, err := tx.Exec(ctx, `UPDATE payments SET state = ?, is_payed = ?, payment_status = ?, capture_reserved = ?, captured_amount = ?,
+	err := tx.LaterOne(ctx, fmt.Errorf("save payment %d: %w", was.id, errChanged), `UPDATE payments SET state = ?, is_payed = ?, payment_status = ?, capture_reserved = ?, captured_amount = ?,
 		refund_reserved = ?, refunded_amount = ?, provider_reference = ?, failure_code = ?, updated_at = ?
 		WHERE payment_id = ? AND state = ? AND capture_reserved = ? AND captured_amount = ? AND refund_reserved = ? AND refunded_amount = ?`,
 		is.state, is.paid, is.status, is.captureReserved, is.captured, is.refundReserved, is.refunded, is.providerReference, is.failCode,
 		sqldb.Instant(now), int64(was.id), was.state, was.captureReserved, was.captured, was.refundReserved, was.refunded)
-	if err == nil && n != 1 {
-		err = errors.New("it changed under the lock")
-	}
 	if err != nil {
 		return fmt.Errorf("save payment %d: %w", was.id, err)
 	}
@@ -200,16 +201,17 @@ func voidOf(ctx context.Context, q sqldb.Querier, payment api.ID) (operation, er
 	return op, nil
 }
 
-func insertOperation(ctx context.Context, tx *sqldb.Tx, op operation, now time.Time) (api.ID, error) {
-	id, err := tx.Insert(ctx, `INSERT INTO payment_operations (payment_id, kind, request_key, provider_key, amount, reason, token,
+// insertOperation writes an operation; op.id is known after the next statement.
+func insertOperation(ctx context.Context, tx *sqldb.Tx, op *operation, now time.Time) error {
+	err := tx.LaterInsert(ctx, (*int64)(&op.id), `INSERT INTO payment_operations (payment_id, kind, request_key, provider_key, amount, reason, token,
 		state, failure_code, status, answer, attempts, busy_until, retry_at, created_at, updated_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, '`+operationPending+`', '', 0, '', 1, ?, ?, ?, ?)`,
 		int64(op.paymentID), op.kind, op.requestKey, op.providerKey, op.amount, op.reason, op.token,
 		sqldb.Instant(op.busyTo), sqldb.Instant(op.busyTo), sqldb.Instant(now), sqldb.Instant(now))
 	if err != nil {
-		return 0, fmt.Errorf("insert operation on payment %d: %w", op.paymentID, err)
+		return fmt.Errorf("insert operation on payment %d: %w", op.paymentID, err)
 	}
-	return api.ID(id), nil
+	return nil
 }
 
 // leaseOperation takes an operation that nobody is working on and reports whether it could.
@@ -229,11 +231,17 @@ func releaseOperation(ctx context.Context, tx *sqldb.Tx, op operation, retry, no
 	return err
 }
 
-// endOperation records the outcome with its answer and reports whether this was the first to do so.
-func endOperation(ctx context.Context, tx *sqldb.Tx, op operation, now time.Time) (bool, error) {
-	n, err := tx.Exec(ctx, `UPDATE payment_operations SET state = ?, failure_code = ?, token = '', status = ?, answer = ?, updated_at = ?
+// isPending reports whether an operation has no outcome yet. Its payment is locked by the caller.
+func isPending(ctx context.Context, tx *sqldb.Tx, id api.ID) (bool, error) {
+	var state string
+	err := tx.QueryRow(ctx, `SELECT state FROM payment_operations WHERE operation_id = ?`, int64(id)).Scan(&state)
+	return state == operationPending, err
+}
+
+// endOperation records the outcome with its answer. An operation that has one makes the transaction errChanged.
+func endOperation(ctx context.Context, tx *sqldb.Tx, op operation, now time.Time) error {
+	return tx.LaterOne(ctx, fmt.Errorf("end operation %d: %w", op.id, errChanged), `UPDATE payment_operations SET state = ?, failure_code = ?, token = '', status = ?, answer = ?, updated_at = ?
 		WHERE operation_id = ? AND state = '`+operationPending+`'`, op.state, op.failCode, op.status, op.answer, sqldb.Instant(now), int64(op.id))
-	return n == 1, err
 }
 
 // dueOperations are operations without an outcome that nobody is working on.

@@ -151,8 +151,8 @@ func TestStripeTogether(t *testing.T) {
 			}
 		}
 		for order := 1; order <= 5; order++ {
-			path := "/payments/" + api.ID(order).String()
-			together("a"+path, "/payments/authorize", card(order, "10", cardOK), "payment_intent.amount_capturable_updated", 201)
+			together("a"+api.ID(order).String(), "/payments/authorize", card(order, "10", cardOK), "payment_intent.amount_capturable_updated", 201)
+			path := "/payments/" + h.paymentOf(order).String()
 			together("c"+path, path+"/capture", "{}", "payment_intent.succeeded", 200)
 			together("r"+path, path+"/refund", `{"amount":4}`, "refund.created", 200)
 			h.wantTruth(f, api.ID(order), truth{State: api.PaymentPartiallyRefunded, Captured: 1000, Refunded: 400, Receivable: 600, Sales: -600,

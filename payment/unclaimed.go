@@ -116,13 +116,19 @@ func (s *Service) giveBack(ctx context.Context, row record, now time.Time) error
 			return err
 		}
 		// The same key until there is an outcome, whoever tries; a new one after a refusal.
-		op, first, err := s.begin(ctx, tx, operation{paymentID: row.id, kind: kind, reason: "no order stands behind it",
-			requestKey: fmt.Sprintf("unclaimed/%d/%s/%d", row.id, kind, ended)}, now, s.reserve)
-		if err != nil || !first {
+		op := operation{paymentID: row.id, kind: kind, reason: "no order stands behind it",
+			requestKey: fmt.Sprintf("unclaimed/%d/%s/%d", row.id, kind, ended)}
+		if err := s.begin(ctx, tx, &op, now, s.reserve); err != nil {
+			return err
+		}
+		if err := tx.Flush(ctx); err != nil { // for the id
 			return err
 		}
 		return releaseOperation(ctx, tx, op, now, now)
 	})
+	if errors.Is(err, sqldb.ErrConflict) {
+		return nil // another replica has begun it
+	}
 	if p, ok := errors.AsType[*api.Problem](err); ok && (p.Status == http.StatusConflict || p.Status == http.StatusServiceUnavailable) {
 		return nil // somebody else moves it: it is looked at again
 	}

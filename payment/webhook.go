@@ -155,7 +155,10 @@ func (s *Service) strange(ctx context.Context, tx *sqldb.Tx, event waitingEvent,
 	s.log.WarnContext(ctx, "charge that the books did not have is entered", "payment", row.id, "order", row.orderID, "provider", event.provider, "event", event.ID)
 	op = operation{paymentID: row.id, kind: KindAuthorize, amount: event.Amount, reason: madeThere, state: operationPending,
 		requestKey: event.provider + "/" + event.Authorization, providerKey: event.Authorization, busyTo: now}
-	if op.id, err = insertOperation(ctx, tx, op, now); err != nil || event.Kind == KindAuthorize {
+	if err = insertOperation(ctx, tx, &op, now); err != nil {
+		return "", op, err
+	}
+	if err = tx.Flush(ctx); err != nil || event.Kind == KindAuthorize { // for the id
 		return eventApplied, op, err
 	}
 	if _, err = s.settle(ctx, tx, op, event.Reference, nil, now); err != nil {
@@ -178,7 +181,7 @@ func (s *Service) adopt(ctx context.Context, tx *sqldb.Tx, event waitingEvent, r
 	}
 	op = operation{paymentID: row.id, kind: event.Kind, amount: event.Amount, reason: madeThere, state: operationPending,
 		requestKey: event.provider + "/" + event.Key, providerKey: event.Key, busyTo: now}
-	op, err = s.reserve(ctx, tx, op, now)
+	err = s.reserve(ctx, tx, &op, now)
 	if _, ok := errors.AsType[*api.Problem](err); ok {
 		// A movement of ours is under way, or an event of what came before has not come yet.
 		return eventWaiting, operation{}, nil
@@ -186,7 +189,9 @@ func (s *Service) adopt(ctx context.Context, tx *sqldb.Tx, event waitingEvent, r
 	if err != nil {
 		return "", op, err
 	}
-	op.id, err = insertOperation(ctx, tx, op, now)
+	if err = insertOperation(ctx, tx, &op, now); err == nil {
+		err = tx.Flush(ctx) // for the id
+	}
 	return eventApplied, op, err
 }
 

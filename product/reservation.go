@@ -53,13 +53,10 @@ func (s *Service) reserve(w http.ResponseWriter, r *http.Request) error {
 // hold makes the reservation of an order; one that is there already is [sqldb.ErrConflict].
 func (s *Service) hold(ctx context.Context, tx *sqldb.Tx, request api.NewReservation) (api.Reservation, error) {
 	reservation := api.Reservation{OrderID: request.OrderID, State: api.ReservationHeld, Items: request.Items, ExpiresAt: s.expiry()}
-	if err := noReservation(ctx, tx, request.OrderID); err != nil {
-		return reservation, err
-	}
 	// Stock before the row: requests for one order that come at once queue for its products. Queuing for
 	// the row they would deadlock on MySQL each time that the first of them is short and rolls back.
 	if err := s.take(ctx, tx, reservation.Items); err != nil {
-		// What is missing may be what a first request of this very order took meanwhile.
+		// What is missing may be what a first request of this very order took.
 		return reservation, cmp.Or(noReservation(ctx, tx, request.OrderID), err)
 	}
 	if err := s.insertReservation(ctx, tx, reservation); err != nil {
@@ -242,13 +239,11 @@ func lockReservation(ctx context.Context, tx *sqldb.Tx, order api.ID) (api.Reser
 
 // advance moves a reservation from the state it was read in to the next.
 func (s *Service) advance(ctx context.Context, tx *sqldb.Tx, reservation *api.Reservation, to string) error {
-	n, err := tx.Exec(ctx, `UPDATE reservations SET state = ?, expires_at = ?, updated_at = ? WHERE order_id = ? AND state = ?`,
+	changed := fmt.Errorf("reservation of order %d is no longer %s though it is locked", reservation.OrderID, reservation.State)
+	err := tx.LaterOne(ctx, changed, `UPDATE reservations SET state = ?, expires_at = ?, updated_at = ? WHERE order_id = ? AND state = ?`,
 		to, sqldb.Instant(reservation.ExpiresAt), sqldb.Instant(s.now()), reservation.OrderID, reservation.State)
 	if err != nil {
 		return fmt.Errorf("reservation of order %d to %s: %w", reservation.OrderID, to, err)
-	}
-	if n == 0 {
-		return fmt.Errorf("reservation of order %d is no longer %s though it is locked", reservation.OrderID, reservation.State)
 	}
 	reservation.State = to
 	return s.announce(ctx, tx, *reservation)
@@ -330,12 +325,9 @@ func (s *Service) takeBack(ctx context.Context, tx *sqldb.Tx, reservation api.Re
 // changeStock runs an update that a reservation has a right to: matching no row would mean that the
 // books are wrong.
 func (s *Service) changeStock(ctx context.Context, tx *sqldb.Tx, reservation api.Reservation, item api.ItemQuantity, update string, args ...any) error {
-	n, err := tx.Exec(ctx, update, args...)
-	if err != nil {
+	wrong := fmt.Errorf("product %d has less reserved than order %d holds", item.ProductID, reservation.OrderID)
+	if err := tx.LaterOne(ctx, wrong, update, args...); err != nil {
 		return fmt.Errorf("stock of product %d for order %d: %w", item.ProductID, reservation.OrderID, err)
-	}
-	if n == 0 {
-		return fmt.Errorf("product %d has less reserved than order %d holds", item.ProductID, reservation.OrderID)
 	}
 	return nil
 }

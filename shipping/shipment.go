@@ -58,16 +58,25 @@ func (s *Service) createShipment(w http.ResponseWriter, r *http.Request) error {
 		status   int
 		shipment api.Shipment
 	)
-	err = s.again(ctx, func(tx *sqldb.Tx) error {
+	// Nearly every shipment is new, and so are its items: it is written before it is looked for.
+	err = s.db.Tx(ctx, func(tx *sqldb.Tx) error {
 		var err error
-		status = http.StatusOK
-		if shipment, err = shipmentOfOrder(ctx, tx, in.OrderID); !errors.Is(err, sqldb.ErrNotFound) {
-			return err
-		}
 		status = http.StatusCreated
-		shipment, err = s.insertShipment(ctx, tx, in, s.now())
+		shipment, err = s.insertShipment(ctx, tx, in, s.now(), insertItem)
 		return err
 	})
+	if errors.Is(err, sqldb.ErrConflict) {
+		err = s.again(ctx, func(tx *sqldb.Tx) error {
+			var err error
+			status = http.StatusOK
+			if shipment, err = shipmentOfOrder(ctx, tx, in.OrderID); !errors.Is(err, sqldb.ErrNotFound) {
+				return err
+			}
+			status = http.StatusCreated
+			shipment, err = s.insertShipment(ctx, tx, in, s.now(), adoptOrInsertItem)
+			return err
+		})
+	}
 	if err == nil && status == http.StatusOK {
 		err = withDetails(ctx, s.db, []*api.Shipment{&shipment})
 	}
@@ -78,8 +87,9 @@ func (s *Service) createShipment(w http.ResponseWriter, r *http.Request) error {
 	return web.JSON(w, status, shipment)
 }
 
-// insertShipment writes a shipment with its items; ErrConflict when the order has one.
-func (s *Service) insertShipment(ctx context.Context, tx *sqldb.Tx, in api.NewShipment, now time.Time) (api.Shipment, error) {
+// insertShipment writes a shipment with its items, each by writeItem; ErrConflict when the order has one.
+func (s *Service) insertShipment(ctx context.Context, tx *sqldb.Tx, in api.NewShipment, now time.Time,
+	writeItem func(context.Context, *sqldb.Tx, item, time.Time) error) (api.Shipment, error) {
 	now = now.UTC().Truncate(time.Microsecond) // as it will be read
 	id, err := insertShipment(ctx, tx, in, now)
 	if err != nil {
@@ -89,14 +99,7 @@ func (s *Service) insertShipment(ctx context.Context, tx *sqldb.Tx, in api.NewSh
 	slices.SortFunc(in.Items, func(a, b api.ItemQuantity) int { return cmp.Compare(a.ProductID, b.ProductID) })
 	for _, line := range in.Items {
 		row := item{productID: line.ProductID, orderID: in.OrderID, userID: in.UserID, quantity: number(&line.Quantity), shipmentID: id}
-		err := insertItem(ctx, tx, row, now)
-		if errors.Is(err, sqldb.ErrConflict) {
-			var adopted bool
-			if adopted, err = adoptItem(ctx, tx, row, now); err == nil && !adopted {
-				err = sqldb.ErrConflict // of a shipment that was made meanwhile
-			}
-		}
-		if err != nil {
+		if err := writeItem(ctx, tx, row, now); err != nil {
 			return api.Shipment{}, err
 		}
 	}

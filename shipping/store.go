@@ -78,8 +78,10 @@ func itemByKey(ctx context.Context, q sqldb.Querier, order, product api.ID) (ite
 	return visibleItem(ctx, q, auth.Caller{Open: true}, order, product)
 }
 
+// insertItem writes an item; one of the same order and product makes the transaction ErrConflict, at its
+// next statement or its commit.
 func insertItem(ctx context.Context, tx *sqldb.Tx, i item, now time.Time) error {
-	_, err := tx.Exec(ctx, `INSERT INTO order_items (product_id, order_id, ordered_quantity, user_id, shipment_id, created_at, updated_at)
+	err := tx.Later(ctx, `INSERT INTO order_items (product_id, order_id, ordered_quantity, user_id, shipment_id, created_at, updated_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?)`, int64(i.productID), int64(i.orderID), i.quantity, int64(i.userID), int64(i.shipmentID),
 		sqldb.Instant(now), sqldb.Instant(now))
 	if err != nil {
@@ -99,6 +101,15 @@ func updatePlain(ctx context.Context, tx *sqldb.Tx, i item, now time.Time) (bool
 		return false, fmt.Errorf("update item %d of order %d: %w", i.productID, i.orderID, err)
 	}
 	return n == 1, nil
+}
+
+// adoptOrInsertItem makes the plain row that there is part of a shipment, or writes a row.
+func adoptOrInsertItem(ctx context.Context, tx *sqldb.Tx, i item, now time.Time) error {
+	adopted, err := adoptItem(ctx, tx, i, now)
+	if err != nil || adopted {
+		return err
+	}
+	return insertItem(ctx, tx, i, now)
 }
 
 // adoptItem makes a plain row part of a shipment and reports whether there is one.

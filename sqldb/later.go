@@ -3,10 +3,14 @@ package sqldb
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/go-sql-driver/mysql"
 )
 
 // The statements of one round trip are separated by this; no statement of ours holds it.
@@ -15,36 +19,107 @@ const nextStatement = ";\n"
 // commitStatement ends a round trip that commits.
 const commitStatement = nextStatement + "COMMIT"
 
+// statement is one that was left for later.
+type statement struct {
+	query string
+	args  []any
+	one   error  // unless it matches exactly one row; nil when any number will do
+	id    *int64 // where the id goes that the engine gives the row; nil when nobody asks
+}
+
 // Later writes something of which nobody needs to know how many rows it changed. On MySQL it travels with
 // the next statement or with the commit, and so do its errors: most of what a short transaction costs is
 // the way to the server. On SQLite there is no way, and it runs at once.
 func (tx *Tx) Later(ctx context.Context, query string, args ...any) error {
-	if !tx.db.batches {
-		_, err := tx.Exec(ctx, query, args...)
-		return err
+	return tx.leave(ctx, statement{query: query, args: args})
+}
+
+// LaterOne is [Tx.Later] for a change of exactly one row. With any other number the transaction fails with
+// otherwise: at the next statement, or before the commit. What was left behind it has run by then on MySQL;
+// when that fails its error is the one that is seen.
+func (tx *Tx) LaterOne(ctx context.Context, otherwise error, query string, args ...any) error {
+	return tx.leave(ctx, statement{query: query, args: args, one: otherwise})
+}
+
+// LaterInsert is [Tx.Later] for one new row. The id that the engine gives it is in id after the next
+// statement, [Tx.Flush] or the end of the transaction.
+func (tx *Tx) LaterInsert(ctx context.Context, id *int64, query string, args ...any) error {
+	return tx.leave(ctx, statement{query: query, args: args, id: id})
+}
+
+func (tx *Tx) leave(ctx context.Context, s statement) error {
+	defer tx.db.timed(s.query, s.args, time.Now())
+	tx.later = append(tx.later, s)
+	if tx.db.batches {
+		return nil
 	}
-	defer tx.db.timed(query, args, time.Now())
-	tx.later, tx.laterArgs = append(tx.later, query), append(tx.laterArgs, args...)
-	return nil
+	return tx.Flush(ctx)
 }
 
 // exec runs a statement with those that were left for later in front of it.
 func (tx *Tx) exec(ctx context.Context, query string, args []any) (sql.Result, error) {
-	return tx.together(ctx, append(tx.later, query), append(tx.laterArgs, args...))
+	tx.later = append(tx.later, statement{query: query, args: args})
+	return tx.together(ctx)
 }
 
-// together runs statements in one round trip; nothing is left for later then.
-func (tx *Tx) together(ctx context.Context, statements []string, args []any) (sql.Result, error) {
-	tx.later, tx.laterArgs = nil, nil
-	return tx.tx.ExecContext(ctx, strings.Join(statements, nextStatement), args...)
-}
-
-// flush runs what was left for later.
-func (tx *Tx) flush(ctx context.Context) error {
+// Flush runs what was left for later.
+func (tx *Tx) Flush(ctx context.Context) error {
 	if len(tx.later) == 0 {
 		return nil
 	}
-	_, err := tx.together(ctx, tx.later, tx.laterArgs)
+	_, err := tx.together(ctx)
+	return mapError(err)
+}
+
+// together runs what was left for later in one round trip, and returns the result of the last.
+func (tx *Tx) together(ctx context.Context) (sql.Result, error) {
+	statements := tx.later
+	tx.later = nil
+	var (
+		queries = make([]string, len(statements))
+		args    []any
+		asked   bool
+	)
+	for i, s := range statements {
+		queries[i] = s.query
+		args = append(args, s.args...)
+		asked = asked || s.one != nil || s.id != nil
+	}
+	var each outcomes
+	if asked {
+		args = append(args, &each)
+	}
+	result, err := tx.tx.ExecContext(ctx, strings.Join(queries, nextStatement), args...)
+	if err != nil || !asked {
+		return result, err
+	}
+	for i, s := range statements {
+		if s.one != nil && each.rows[i] != 1 {
+			return nil, s.one
+		}
+		if s.id != nil {
+			*s.id = each.ids[i]
+		}
+	}
+	return result, nil
+}
+
+// outcomes is what came of each statement of a round trip. It goes to the connection as one more argument,
+// because database/sql passes on only what came of the last.
+type outcomes struct{ rows, ids []int64 }
+
+// of takes in the result of a driver.
+func (o *outcomes) of(result driver.Result) error {
+	if all, ok := result.(mysql.Result); ok {
+		o.rows, o.ids = all.AllRowsAffected(), all.AllLastInsertIds()
+		return nil
+	}
+	rows, err := result.RowsAffected()
+	if err != nil {
+		return err
+	}
+	id, err := result.LastInsertId()
+	o.rows, o.ids = []int64{rows}, []int64{id}
 	return err
 }
 
@@ -52,12 +127,16 @@ func (tx *Tx) flush(ctx context.Context) error {
 // arrived would be unknown.
 func (tx *Tx) commit(ctx context.Context) error {
 	err := ctx.Err()
+	if err == nil && slices.ContainsFunc(tx.later, func(s statement) bool { return s.one != nil }) {
+		err = tx.Flush(ctx) // what is wrong must be known before
+	}
 	batch := len(tx.later) > 0
 	switch {
-	case !batch:
-		err = tx.tx.Commit()
-	case err == nil:
+	case err != nil:
+	case batch:
 		_, err = tx.exec(context.WithoutCancel(ctx), "COMMIT", nil)
+	default:
+		err = tx.tx.Commit()
 	}
 	if err != nil {
 		_ = tx.tx.Rollback() // the error that led here is the one to report

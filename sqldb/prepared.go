@@ -40,8 +40,9 @@ type preparedConn struct {
 	begun      bool
 	committed  bool // by the statement before
 	statements map[string]*prepared
-	uses       int64 // counts, to tell which statement was used last
-	refused    bool  // the server prepares no more
+	uses       int64     // counts, to tell which statement was used last
+	refused    bool      // the server prepares no more
+	asked      *outcomes // where those of the next statements go
 }
 
 type prepared struct {
@@ -92,16 +93,23 @@ func (c *preparedConn) forget() error {
 
 // ExecContext implements driver.ExecerContext.
 func (c *preparedConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	asked := c.asked
+	c.asked = nil
 	s, err := c.statement(ctx, query, args)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case s == nil:
-		result, err := c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args)
-		c.committed = err == nil && strings.HasSuffix(query, commitStatement)
-		return result, err
 	}
-	return s.Stmt.(driver.StmtExecContext).ExecContext(ctx, args)
+	var result driver.Result
+	if s == nil {
+		result, err = c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args)
+		c.committed = err == nil && strings.HasSuffix(query, commitStatement)
+	} else {
+		result, err = s.Stmt.(driver.StmtExecContext).ExecContext(ctx, args)
+	}
+	if err == nil && asked != nil {
+		err = asked.of(result)
+	}
+	return result, err
 }
 
 // QueryContext implements driver.QueryerContext.
@@ -161,6 +169,10 @@ func (c *preparedConn) IsValid() bool { return c.Conn.(driver.Validator).IsValid
 
 // CheckNamedValue implements driver.NamedValueChecker.
 func (c *preparedConn) CheckNamedValue(value *driver.NamedValue) error {
+	if asked, ok := value.Value.(*outcomes); ok {
+		c.asked = asked
+		return driver.ErrRemoveArgument
+	}
 	if checker, ok := c.Conn.(driver.NamedValueChecker); ok {
 		return checker.CheckNamedValue(value)
 	}

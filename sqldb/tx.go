@@ -47,8 +47,7 @@ type Tx struct {
 	tx *sql.Tx
 	db *DB
 
-	later     []string // see [Tx.Later]
-	laterArgs []any
+	later []statement // see [Tx.Later]
 }
 
 // Row is the answer of QueryRow. Scan maps errors as all of this package does.
@@ -60,7 +59,7 @@ type Row struct {
 // Scan copies the columns into dest; no row is [ErrNotFound].
 func (r Row) Scan(dest ...any) error {
 	if r.err != nil {
-		return mapError(r.err)
+		return r.err
 	}
 	return mapError(r.row.Scan(dest...))
 }
@@ -130,8 +129,8 @@ func (db *DB) QueryRow(ctx context.Context, query string, args ...any) Row {
 
 // Query reads rows inside the transaction; the caller closes them before the next statement.
 func (tx *Tx) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	if err := tx.flush(ctx); err != nil {
-		return nil, mapError(err)
+	if err := tx.Flush(ctx); err != nil {
+		return nil, err
 	}
 	defer tx.db.timed(query, args, time.Now())
 	rows, err := tx.tx.QueryContext(ctx, query, args...) //nolint:sqlclosecheck // the caller closes
@@ -140,7 +139,7 @@ func (tx *Tx) Query(ctx context.Context, query string, args ...any) (*sql.Rows, 
 
 // QueryRow reads one row inside the transaction.
 func (tx *Tx) QueryRow(ctx context.Context, query string, args ...any) Row {
-	if err := tx.flush(ctx); err != nil {
+	if err := tx.Flush(ctx); err != nil {
 		return Row{err: err}
 	}
 	defer tx.db.timed(query, args, time.Now())
