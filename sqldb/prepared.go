@@ -13,6 +13,10 @@ import (
 // and few enough that many connections stay below what a server allows (max_prepared_stmt_count).
 const maxPrepared = 48
 
+// maxArgs is the most arguments of a statement that is prepared. One with more is of many rows, and does not
+// come again with as many.
+const maxArgs = 100
+
 // mysqlTooManyPrepared is the number of MySQL's error at that limit.
 const mysqlTooManyPrepared = 1461
 
@@ -57,7 +61,7 @@ func (c *preparedConn) statement(ctx context.Context, query string, args []drive
 		s.used = c.uses
 		return s, nil
 	}
-	if c.refused || len(args) == 0 || strings.HasPrefix(query, "PRAGMA") || strings.Contains(query, nextStatement) {
+	if c.refused || len(args) == 0 || len(args) > maxArgs || strings.HasPrefix(query, "PRAGMA") || strings.Contains(query, nextStatement) {
 		return nil, nil
 	}
 	stmt, err := c.Conn.(driver.ConnPrepareContext).PrepareContext(ctx, query)

@@ -198,7 +198,7 @@ func replaceLinks(ctx context.Context, tx *sqldb.Tx, low string, ts int64, links
 
 // deleteLinks forgets the links of a trace that changes or goes.
 func deleteLinks(ctx context.Context, tx *sqldb.Tx, low string) error {
-	if _, err := tx.Exec(ctx, "DELETE FROM links WHERE trace_low = ?", low); err != nil {
+	if err := tx.Later(ctx, "DELETE FROM links WHERE trace_low = ?", low); err != nil {
 		return fmt.Errorf("delete links of trace %s: %w", low, err)
 	}
 	return nil

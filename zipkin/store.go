@@ -137,8 +137,13 @@ func insert(ctx context.Context, tx *sqldb.Tx, rows []row, names []nameKey, now 
 			delta.add(r)
 		}
 	}
-	for _, id := range slices.Sorted(maps.Keys(traces)) { // in the order of compareTraces
-		if err := traces[id].write(ctx, tx, id, now); err != nil {
+	ids := slices.Sorted(maps.Keys(traces)) // in the order of compareTraces
+	known, err := knownTraces(ctx, tx, ids)
+	if err != nil {
+		return 0, err
+	}
+	for _, id := range ids {
+		if err := traces[id].write(ctx, tx, id, known[id], now); err != nil {
 			return 0, err
 		}
 	}
@@ -197,22 +202,45 @@ func (d *traceDelta) add(r row) {
 	}
 }
 
-func (d *traceDelta) write(ctx context.Context, tx *sqldb.Tx, id string, now time.Time) error {
+// errOtherCollector is the error of a transaction that another collector's came in between of: it made one of
+// the traces, or removed it. Run again it finds them as they are.
+var errOtherCollector = errors.New("another collector wrote to the same traces")
+
+// knownTraces are those of some traces that are in the table.
+func knownTraces(ctx context.Context, tx *sqldb.Tx, ids []string) (map[string]bool, error) {
+	known := map[string]bool{}
+	for some := range slices.Chunk(ids, mostTraces) {
+		found, err := sqldb.All(ctx, tx, func(scan func(...any) error) (id string, err error) { return id, scan(&id) },
+			"SELECT trace_id FROM traces WHERE trace_id IN ("+sqldb.In(len(some))+")", sqldb.Args(some)...)
+		if err != nil {
+			return nil, fmt.Errorf("look for %d traces: %w", len(some), err)
+		}
+		for _, id := range found {
+			known[id] = true
+		}
+	}
+	return known, nil
+}
+
+// mostTraces bounds the placeholders of one statement.
+const mostTraces = 250
+
+// write leaves the statements for the commit; what is wrong with them is errOtherCollector or [sqldb.ErrConflict].
+func (d *traceDelta) write(ctx context.Context, tx *sqldb.Tx, id string, known bool, now time.Time) error {
+	if !known {
+		const create = "INSERT INTO traces (trace_id, trace_low, ts, rooted, span_count, stored, linked) VALUES (?,?,?,?,?,?,0)"
+		if err := tx.Later(ctx, create, id, lowID(id), d.ts, d.rooted, d.spans, now.UnixMicro()); err != nil {
+			return fmt.Errorf("write trace %s: %w", id, err)
+		}
+		return nil
+	}
 	// MySQL assigns from left to right and SQLite at once: ts comes before
 	// rooted because it looks at it.
 	const update = `UPDATE traces SET
 		ts = CASE WHEN ? = 0 THEN ts WHEN ts = 0 OR ? > rooted OR (? = rooted AND ? < ts) THEN ? ELSE ts END,
 		rooted = CASE WHEN ? > rooted THEN ? ELSE rooted END,
 		span_count = span_count + ?, stored = ?, linked = 0 WHERE trace_id = ?`
-	updateArgs := []any{d.ts, d.rooted, d.rooted, d.ts, d.ts, d.rooted, d.rooted, d.spans, now.UnixMicro(), id}
-	found, err := tx.Exec(ctx, update, updateArgs...)
-	if err == nil && found == 0 {
-		const create = "INSERT INTO traces (trace_id, trace_low, ts, rooted, span_count, stored, linked) VALUES (?,?,?,?,?,?,0)"
-		_, err = tx.Exec(ctx, create, id, lowID(id), d.ts, d.rooted, d.spans, now.UnixMicro())
-		if errors.Is(err, sqldb.ErrConflict) { // another collector was first
-			_, err = tx.Exec(ctx, update, updateArgs...)
-		}
-	}
+	err := tx.LaterOne(ctx, errOtherCollector, update, d.ts, d.rooted, d.rooted, d.ts, d.ts, d.rooted, d.rooted, d.spans, now.UnixMicro(), id)
 	if err != nil {
 		return fmt.Errorf("write trace %s: %w", id, err)
 	}

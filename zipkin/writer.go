@@ -49,6 +49,13 @@ func (q *queue) put(rows []row) bool {
 	return true
 }
 
+// len is how many rows wait.
+func (q *queue) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.rows)
+}
+
 // take removes up to limit rows, the oldest first.
 func (q *queue) take(limit int) []row {
 	q.mu.Lock()
@@ -85,8 +92,9 @@ const (
 	linkInterval  = time.Second
 	linkQuiet     = 10 * time.Second // how long no span came for a trace before its links are counted
 	writeTimeout  = 30 * time.Second
-	seenInterval  = 10 * time.Minute // a name is not written more often
-	maxSeen       = 20_000           // names remembered
+	gatherTime    = 100 * time.Millisecond // for more spans to come: the parts of a trace come one after the other
+	seenInterval  = 10 * time.Minute       // a name is not written more often
+	maxSeen       = 20_000                 // names remembered
 )
 
 func (w *writer) run(ctx context.Context) error {
@@ -99,6 +107,9 @@ func (w *writer) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return w.drain(ctx)
 		case <-w.queue.ready:
+			if w.queue.len() < batchSize {
+				sleep(ctx, gatherTime)
+			}
 			w.write(ctx, w.queue.take(batchSize))
 		case <-link.C:
 			w.link(ctx, w.now().Add(-linkQuiet))
@@ -157,10 +168,14 @@ func (w *writer) writeOnce(ctx context.Context, rows []row) error {
 	now := w.now()
 	names := w.staleNames(rows, now)
 	added := int64(0)
-	err := w.db.Tx(ctx, func(tx *sqldb.Tx) (err error) {
+	write := func(tx *sqldb.Tx) (err error) {
 		added, err = insert(ctx, tx, rows, names, now)
 		return err
-	})
+	}
+	err := w.db.Tx(ctx, write)
+	if errors.Is(err, errOtherCollector) || errors.Is(err, sqldb.ErrConflict) {
+		err = w.db.Tx(ctx, write)
+	}
 	if err != nil {
 		return err
 	}
