@@ -152,6 +152,29 @@ func (f *fixture) news(t *testing.T, w *world, o api.Order, state string) reply 
 		fmt.Sprintf(`{"shipmentId":%d,"state":%q,"trackingNumber":"T1"}`, o.Shipment.ShipmentID, state))
 }
 
+// What others tell of an order while a step of its saga is under way is not written over by it.
+func TestNewsDuringAStep(t *testing.T) {
+	each(t, func(t *testing.T, db *sqldb.DB) {
+		w := newWorld()
+		f := start(t, db, w)
+		o := f.buy(t, "user:5", "a")
+		told := make(chan reply, 1)
+		w.around(first(1, "CancelShipment", func(context.Context) error {
+			told <- f.news(t, w, o, api.ShipmentLabelCreated)
+			return nil
+		}), nil)
+		f.want(t, http.StatusOK, "user:5", "POST", cancelPath(o.OrderID), `{"reason":"x"}`, "Idempotency-Key", "c")
+		if got := <-told; got.status != http.StatusOK {
+			t.Errorf("news of the parcel = %d %s, want 200", got.status, got.body)
+		}
+		o = f.orderIn(t, o.OrderID, api.OrderCancelled)
+		if got := o.Shipment; got.TrackingNumber != "T1" || got.State != api.ShipmentCancelled {
+			t.Errorf("shipment of the order = %+v, want T1, which was told, and CANCELLED", got)
+		}
+		checkHistory(t, o)
+	})
+}
+
 func TestShipment(t *testing.T) {
 	each(t, func(t *testing.T, db *sqldb.DB) {
 		w := newWorld()

@@ -220,19 +220,22 @@ func (s *Service) insertReservation(ctx context.Context, tx *sqldb.Tx, reservati
 // lockReservation reads a reservation, with its items in the order of their ids, and locks it until
 // the transaction ends.
 func lockReservation(ctx context.Context, tx *sqldb.Tx, order api.ID) (api.Reservation, error) {
-	reservation := api.Reservation{OrderID: order}
+	reservation := api.Reservation{OrderID: order, Items: []api.ItemQuantity{}}
 	var expiresAt sqldb.Instant
-	err := tx.LockRow(ctx, `SELECT state, expires_at FROM reservations WHERE order_id = ?`, order).Scan(&reservation.State, &expiresAt)
+	rows, err := sqldb.LockAll(ctx, tx, func(scan func(...any) error) (item api.ItemQuantity, err error) {
+		err = scan(&reservation.State, &expiresAt, &item.ProductID, &item.Quantity)
+		return item, err
+	}, `SELECT r.state, r.expires_at, COALESCE(i.product_id, 0), COALESCE(i.quantity, 0)
+		FROM reservations r LEFT JOIN reservation_items i ON i.order_id = r.order_id WHERE r.order_id = ? ORDER BY i.product_id`, order)
+	if err == nil && len(rows) == 0 {
+		err = sqldb.ErrNotFound
+	}
 	if err != nil {
 		return reservation, fmt.Errorf("lock the reservation of order %d: %w", order, err)
 	}
 	reservation.ExpiresAt = time.Time(expiresAt)
-	reservation.Items, err = sqldb.All(ctx, tx, func(scan func(...any) error) (item api.ItemQuantity, err error) {
-		err = scan(&item.ProductID, &item.Quantity)
-		return item, err
-	}, `SELECT product_id, quantity FROM reservation_items WHERE order_id = ? ORDER BY product_id`, order)
-	if err != nil {
-		return reservation, fmt.Errorf("read the reserved items of order %d: %w", order, err)
+	if rows[0].ProductID != 0 { // one that was released before it was made has none
+		reservation.Items = rows
 	}
 	return reservation, nil
 }

@@ -150,10 +150,19 @@ func (tx *Tx) QueryRow(ctx context.Context, query string, args ...any) Row {
 // ends. Rows of several kinds are locked in an order that their package states, those of one kind in the
 // order of their ids.
 func (tx *Tx) LockRow(ctx context.Context, query string, args ...any) Row {
+	return tx.QueryRow(ctx, tx.locking(query), args...)
+}
+
+// LockAll is [Tx.LockRow] for a row together with those that belong to it, each read through scan.
+func LockAll[T any](ctx context.Context, tx *Tx, scan func(scan func(dest ...any) error) (T, error), query string, args ...any) ([]T, error) {
+	return All(ctx, tx, scan, tx.locking(query), args...)
+}
+
+func (tx *Tx) locking(query string) string {
 	if tx.db.engine == engineMySQL {
 		query += " FOR UPDATE" // on SQLite a transaction is the only writer from its beginning
 	}
-	return tx.QueryRow(ctx, query, args...)
+	return query
 }
 
 // Exec writes and returns how many rows matched.
