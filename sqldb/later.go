@@ -56,10 +56,29 @@ func (tx *Tx) leave(ctx context.Context, s statement) error {
 	return tx.Flush(ctx)
 }
 
+// guard fails, as one of the statements of a round trip, unless the one before it was of exactly one row: the
+// sum is more than a BIGINT holds (MySQL 8.4 and MariaDB: error 1690). So a commit can travel with changes that
+// it depends on. ROW_COUNT() is what the protocol tells of a statement, and so counts rows that are matched.
+const guard = `SET @one = 9223372036854775807 + (ROW_COUNT() <> 1)`
+
+// mysqlOutOfRange is the number of the guard's error.
+const mysqlOutOfRange = 1690
+
+// tryGuard finds out whether a server knows the guard, which must fail behind a statement of no row.
+func tryGuard(ctx context.Context, db *sql.DB) bool {
+	_, err := db.ExecContext(ctx, "DO 0"+nextStatement+guard)
+	return isOutOfRange(err)
+}
+
+func isOutOfRange(err error) bool {
+	e, ok := errors.AsType[*mysql.MySQLError](err)
+	return ok && e.Number == mysqlOutOfRange
+}
+
 // exec runs a statement with those that were left for later in front of it.
 func (tx *Tx) exec(ctx context.Context, query string, args []any) (sql.Result, error) {
 	tx.later = append(tx.later, statement{query: query, args: args})
-	return tx.together(ctx)
+	return tx.together(ctx, false)
 }
 
 // Flush runs what was left for later.
@@ -67,38 +86,49 @@ func (tx *Tx) Flush(ctx context.Context) error {
 	if len(tx.later) == 0 {
 		return nil
 	}
-	_, err := tx.together(ctx)
+	_, err := tx.together(ctx, false)
 	return mapError(err)
 }
 
-// together runs what was left for later in one round trip, and returns the result of the last.
-func (tx *Tx) together(ctx context.Context) (sql.Result, error) {
+// together runs what was left for later in one round trip, and returns the result of the last. With guards a
+// change that is not of one row keeps what stands behind it from running.
+func (tx *Tx) together(ctx context.Context, guards bool) (sql.Result, error) {
 	statements := tx.later
 	tx.later = nil
 	var (
-		queries = make([]string, len(statements))
+		queries []string
 		args    []any
+		ones    []error
 		asked   bool
+		place   = make([]int, len(statements))
 	)
 	for i, s := range statements {
-		queries[i] = s.query
+		place[i] = len(queries)
+		queries = append(queries, s.query)
 		args = append(args, s.args...)
 		asked = asked || s.one != nil || s.id != nil
+		if s.one != nil && guards {
+			queries = append(queries, guard)
+			ones = append(ones, s.one)
+		}
 	}
 	var each outcomes
 	if asked {
 		args = append(args, &each)
 	}
 	result, err := tx.tx.ExecContext(ctx, strings.Join(queries, nextStatement), args...)
+	if ones != nil && isOutOfRange(err) {
+		return nil, errors.Join(ones...) // which of them it was the server does not tell
+	}
 	if err != nil || !asked {
 		return result, err
 	}
 	for i, s := range statements {
-		if s.one != nil && each.rows[i] != 1 {
+		if s.one != nil && each.rows[place[i]] != 1 {
 			return nil, s.one
 		}
 		if s.id != nil {
-			*s.id = each.ids[i]
+			*s.id = each.ids[place[i]]
 		}
 	}
 	return result, nil
@@ -127,14 +157,15 @@ func (o *outcomes) of(result driver.Result) error {
 // arrived would be unknown.
 func (tx *Tx) commit(ctx context.Context) error {
 	err := ctx.Err()
-	if err == nil && slices.ContainsFunc(tx.later, func(s statement) bool { return s.one != nil }) {
+	if err == nil && !tx.db.guards && slices.ContainsFunc(tx.later, func(s statement) bool { return s.one != nil }) {
 		err = tx.Flush(ctx) // what is wrong must be known before
 	}
 	batch := len(tx.later) > 0
 	switch {
 	case err != nil:
 	case batch:
-		_, err = tx.exec(context.WithoutCancel(ctx), "COMMIT", nil)
+		tx.later = append(tx.later, statement{query: "COMMIT"})
+		_, err = tx.together(context.WithoutCancel(ctx), true)
 	default:
 		err = tx.tx.Commit()
 	}

@@ -52,6 +52,7 @@ type DB struct {
 	read, write *sql.DB
 	engine      engine
 	batches     bool // see [Tx.Later]
+	guards      bool // the server knows the guard
 	observe     func(op string, elapsed time.Duration)
 	statement   func(query string, args []any)
 }
@@ -124,6 +125,7 @@ func connect(ctx context.Context, config Config) (*DB, error) {
 	if err := db.read.PingContext(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("connect to %s as %q: %w", redact(config.URL), dsn.User, err), db.Close())
 	}
+	db.guards = db.batches && tryGuard(ctx, db.write)
 	if config.Bulk {
 		if err := db.alone(ctx); err != nil {
 			return nil, errors.Join(err, db.write.Close())
