@@ -60,6 +60,5 @@ func demoRows(ctx context.Context, tx *sqldb.Tx, id api.ID, fee int64, currency 
 	if err := cartEvent(ctx, tx, cart{id: id, userID: id}, "CREATED", at); err != nil {
 		return err
 	}
-	_, err = appendHistory(ctx, tx, o, "", "demo", "", at)
-	return err
+	return appendHistory(ctx, tx, &o, "", "demo", "", at)
 }

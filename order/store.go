@@ -93,9 +93,8 @@ func insertOrder(ctx context.Context, tx *sqldb.Tx, o *record, reason string, no
 		return fmt.Errorf("insert order: %w", err)
 	}
 	o.id = api.ID(id)
-	first, err := appendHistory(ctx, tx, *o, "", auth.CallerOf(ctx).String(), reason, now)
-	o.history = []api.Transition{first}
-	return err
+	o.history = []api.Transition{} // and that is all
+	return appendHistory(ctx, tx, o, "", auth.CallerOf(ctx).String(), reason, now)
 }
 
 // updatePlainOrder writes the fields of a CREATED order that its owner may change.
@@ -167,24 +166,25 @@ func transition(ctx context.Context, tx *sqldb.Tx, o *record, to, actor, reason 
 	}
 	o.status = to
 	o.version++
-	step, err := appendHistory(ctx, tx, *o, from, actor, reason, now)
-	if o.history != nil {
-		o.history = append(slices.Clip(o.history), step)
-	}
-	return err
+	return appendHistory(ctx, tx, o, from, actor, reason, now)
 }
 
-// appendHistory writes a line of history and the event, and returns the line; the row of the order is
-// locked by the caller.
-func appendHistory(ctx context.Context, tx *sqldb.Tx, o record, from, actor, reason string, now time.Time) (api.Transition, error) {
-	step := api.Transition{From: from, To: o.status, At: now.UTC().Truncate(time.Microsecond), Actor: actor, Reason: reason}
-	err := tx.Later(ctx, `INSERT INTO order_transitions (order_id, seq, from_status, to_status, happened_at, actor, reason)
-		SELECT ?, COALESCE(MAX(seq), 0) + 1, ?, ?, ?, ?, ? FROM order_transitions WHERE order_id = ?`,
-		int64(o.id), from, o.status, sqldb.Instant(now), actor, reason, int64(o.id))
-	if err != nil {
-		return step, fmt.Errorf("history of order %d: %w", o.id, err)
+// appendHistory writes a line of history and the event; the row of the order is locked by the caller.
+func appendHistory(ctx context.Context, tx *sqldb.Tx, o *record, from, actor, reason string, now time.Time) error {
+	if o.history == nil {
+		var err error
+		if o.history, err = historyOf(ctx, tx, o.id); err != nil {
+			return fmt.Errorf("history of order %d: %w", o.id, err)
+		}
 	}
-	return step, journal.Append(ctx, tx, "order", o.id, o.status, eventData(o, from, reason), now)
+	step := api.Transition{From: from, To: o.status, At: now.UTC().Truncate(time.Microsecond), Actor: actor, Reason: reason}
+	o.history = append(slices.Clip(o.history), step)
+	err := tx.Later(ctx, `INSERT INTO order_transitions (order_id, seq, from_status, to_status, happened_at, actor, reason) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+		int64(o.id), len(o.history), from, o.status, sqldb.Instant(now), actor, reason)
+	if err != nil {
+		return fmt.Errorf("history of order %d: %w", o.id, err)
+	}
+	return journal.Append(ctx, tx, "order", o.id, o.status, eventData(*o, from, reason), now)
 }
 
 // eventData is what readers of the events of an order need beside its id.
