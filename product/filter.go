@@ -112,10 +112,19 @@ func (s *Service) find(ctx context.Context, page web.PageRequest, f filter) (fou
 		}
 		where, args = f.where(func(b bound) bool { return f.ordered(b, page) })
 	}
-	return s.page(ctx, page, f.visible, query{text: "SELECT p.product_id FROM products p WHERE " + where, args: args}, func(bool) (int64, bool, error) {
+	count := func(bool) (int64, bool, error) {
 		n, err := s.total(ctx, all)
 		return n, true, err
-	})
+	}
+	if f.named { // rows of which there are so few are found and sorted at once
+		behind, behindArgs := page.Condition()
+		products, err := s.products(ctx, s.db, where+behind+page.Tail(), slices.Concat(args, behindArgs)...)
+		if err != nil {
+			return found{}, err
+		}
+		return counted(page, products, count)
+	}
+	return s.page(ctx, page, f.visible, query{text: "SELECT p.product_id FROM products p WHERE " + where, args: args}, count)
 }
 
 // ordered reports whether a bound may choose the index although there are many products: its index has the
@@ -245,8 +254,13 @@ func (s *Service) page(ctx context.Context, page web.PageRequest, visible string
 	if err != nil {
 		return found{}, err
 	}
+	return counted(page, products, count)
+}
+
+// counted is a page with its total, which count finds out where the page does not tell.
+func counted(page web.PageRequest, products []api.Product, count func(full bool) (n int64, exact bool, err error)) (found, error) {
 	shown := int64(page.Number*page.Size + len(products))
-	if behind == "" && len(products) < page.Size && (len(products) > 0 || page.Number == 0) {
+	if behind, _ := page.Condition(); behind == "" && len(products) < page.Size && (len(products) > 0 || page.Number == 0) {
 		return found{products, shown, true}, nil
 	}
 	n, exact, err := count(len(products) == page.Size)
