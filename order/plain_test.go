@@ -217,6 +217,43 @@ func TestLists(t *testing.T) {
 	})
 }
 
+// TestOrdersOfACommonStatus: of a status that more orders have than are counted the same are listed, in the same order.
+func TestOrdersOfACommonStatus(t *testing.T) {
+	each(t, func(t *testing.T, db *sqldb.DB) {
+		f := build(t, db, newWorld())
+		f.plainOrder(t, "user:5")
+		change := func(query string, args ...any) {
+			t.Helper()
+			err := db.Tx(t.Context(), func(tx *sqldb.Tx) error { _, err := tx.Exec(t.Context(), query, args...); return err })
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		const rest = `order_desc, order_fee, currency, subtotal, shipping_fee, tax, full_address, postal_code, city, country, shipping_service,
+			payment_id, payment_state, shipment_id, shipment_state, tracking_number, version, created_at, updated_at`
+		for n := 1; n < web.ExactTotal*3/2; n *= 2 { // as many again, which were ordered before those that are there
+			change(`INSERT INTO orders (cart_id, user_id, status, order_date, `+rest+`) SELECT cart_id, user_id, status, order_date - ?, `+rest+` FROM orders`, n)
+		}
+		change(`UPDATE orders SET status = 'DELIVERED' WHERE order_id % 7 > 0`)
+		for _, order := range []struct{ query, by string }{{"", "order_id"}, {"&sort=orderDate,asc", "order_date, order_id"},
+			{"&sort=orderDate,desc", "order_date DESC, order_id DESC"}, {"&sort=orderFee,asc", "order_fee, order_id"}} {
+			want, err := sqldb.All(t.Context(), db, func(scan func(...any) error) (id api.ID, err error) { return id, scan(&id) },
+				`SELECT order_id FROM orders WHERE status = 'DELIVERED' ORDER BY `+order.by+` LIMIT 9 OFFSET 9`)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list := decode[api.List[api.Order]](t, f.want(t, http.StatusOK, "admin:4", "GET", "/api/orders?status=DELIVERED&size=9&page=1"+order.query, ""))
+			var got []api.ID
+			for _, o := range list.Collection {
+				got = append(got, o.OrderID)
+			}
+			if diff := cmp.Diff(want, got); diff != "" || !list.Page.LowerBound {
+				t.Errorf("by %s, of %+v (-want +got):\n%s", order.by, list.Page, diff)
+			}
+		}
+	})
+}
+
 // tienda.access: open lets anybody use the existing resources, and nothing else.
 func TestOpenAccess(t *testing.T) {
 	each(t, func(t *testing.T, db *sqldb.DB) {
