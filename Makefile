@@ -64,8 +64,8 @@ bench: build ## the figures of docs/performance.md
 scale: ## a shop with a million products and orders beside a small one: see docs/performance.md
 	./test/scale.sh
 
-memory: build ## resident memory of every component
-	./test/memory.sh
+memory: build ## resident memory of every component, at rest and while customers buy
+	./test/mariadb.sh ./test/memory.sh
 
 image: ## the container image as an OCI archive in bin/, for amd64 and arm64; PUSH=REGISTRY/NAME:TAG pushes it too
 	$(GO) -C deploy run ./image -version '$(VERSION)' -created $(or $(CREATED),0) -o ../bin/tienda.oci.tar $(if $(PUSH),-push '$(PUSH)')

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -105,6 +106,56 @@ func TestChartArguments(t *testing.T) {
 	for _, want := range []string{"Pod story", "Job order-service", "Deployment order-service"} {
 		if !seen[want] {
 			t.Errorf("the chart has no %s: %v", want, seen)
+		}
+	}
+}
+
+// TestDocumentedMemory: requests and limits in the documents are those of stage, and what was measured stays below the limit.
+func TestDocumentedMemory(t *testing.T) {
+	t.Parallel()
+	type resources struct {
+		Requests, Limits struct{ Memory string }
+	}
+	rendered := map[string]resources{}
+	file, err := os.Open(filepath.Join(root, "deploy/helm/testdata/stage.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for documents := yaml.NewDecoder(file); ; {
+		var o struct {
+			Kind     string
+			Metadata struct{ Name string }
+			Spec     struct {
+				Template struct {
+					Spec struct {
+						Containers []struct{ Resources resources }
+					}
+				}
+			}
+		}
+		if err := documents.Decode(&o); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if o.Kind == "Deployment" {
+			rendered[o.Metadata.Name] = o.Spec.Template.Spec.Containers[0].Resources
+		}
+	}
+	rows := tableRows(documents(t)["docs/operations.md"], "| component | at rest |")
+	if len(rows) != len(services()) {
+		t.Errorf("docs/operations.md tells the memory of %d components, want %d", len(rows), len(services()))
+	}
+	for _, row := range rows {
+		r := rendered[strings.Trim(row[0], "`")]
+		if row[3]+"Mi" != r.Requests.Memory || row[4]+"Mi" != r.Limits.Memory {
+			t.Errorf("docs/operations.md: %s requests %s and is limited to %s, want %s and %s of the chart", row[0], row[3], row[4], r.Requests.Memory, r.Limits.Memory)
+		}
+		peak, errPeak := strconv.Atoi(row[2])
+		limit, errLimit := strconv.Atoi(row[4])
+		if errPeak != nil || errLimit != nil || peak >= limit {
+			t.Errorf("docs/operations.md: %s took %s of at most %s", row[0], row[2], row[4])
 		}
 	}
 }
