@@ -1,7 +1,6 @@
 package helm_test
 
 import (
-	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -468,7 +467,13 @@ func TestEntry(t *testing.T) {
 			t.Errorf("%s: the certificate is for %v", kind, names)
 		}
 	}
-	for kind := range maps.Keys(map[string]bool{"Ingress": true, "Gateway": true, "HTTPRoute": true, "Certificate": true}) {
+	through := installed(t, variant{values: "entry: {app: api-gateway}"})
+	for _, path := range named[networkingv1.Ingress](t, through, "Ingress", "tienda").Spec.Rules[0].HTTP.Paths {
+		if backend := path.Backend.Service; backend.Name != "api-gateway" || backend.Port.Number != 8080 {
+			t.Errorf("with entry.app api-gateway %s leads to %+v", path.Path, backend)
+		}
+	}
+	for _, kind := range []string{"Ingress", "Gateway", "HTTPRoute", "Certificate"} {
 		if found := names(installed(t, variant{values: "entry: {kind: none}"}), kind); found != nil {
 			t.Errorf("without an entry there are %s %v", kind, found)
 		}
