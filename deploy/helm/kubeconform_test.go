@@ -1,0 +1,125 @@
+package helm_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/yannh/kubeconform/pkg/resource"
+	"github.com/yannh/kubeconform/pkg/validator"
+	sigsyaml "sigs.k8s.io/yaml"
+)
+
+// kubernetes is the module with the OpenAPI document of the API server that objects are held to.
+const kubernetes = "k8s.io/kubernetes@v1.35.4"
+
+// TestKubeconform: kubeconform, strictly, finds nothing wrong with any object of Kubernetes' own in any variant.
+func TestKubeconform(t *testing.T) {
+	t.Parallel()
+	conform := conformer(t)
+	looked := 0
+	for _, v := range variants() {
+		for _, object := range installed(t, v) {
+			if _, custom := elsewhere()[object.GroupVersionKind().Group]; custom {
+				continue // TestCustomResources has those
+			}
+			text, err := sigsyaml.Marshal(object.Object)
+			if err != nil {
+				t.Fatal(err)
+			}
+			looked++
+			if problem := conform(text); problem != "" {
+				t.Errorf("%s: %s: %s", v.name, title(object), problem)
+			}
+		}
+	}
+	if looked == 0 {
+		t.Error("nothing was looked at")
+	}
+	for _, wrong := range []string{
+		"{apiVersion: v1, kind: Service, metadata: {name: x}, spec: {port: 1}}",
+		"{apiVersion: apps/v1, kind: Deployment, metadata: {name: x}, spec: {template: {}}}",
+		"{apiVersion: v1, kind: Pod, metadata: {name: x}, spec: {containers: [{image: x}]}}",
+		"{apiVersion: apps/v2, kind: Deployment, metadata: {name: x}}",
+	} {
+		if problem := conform([]byte(wrong)); problem == "" {
+			t.Errorf("kubeconform finds nothing wrong with %s", wrong)
+		}
+	}
+}
+
+// conformer is kubeconform over the schemas of one version of Kubernetes: it says what is wrong with an object, or "".
+func conformer(t *testing.T) func(object []byte) string {
+	t.Helper()
+	folder := t.TempDir()
+	writeSchemas(t, folder)
+	v, err := validator.New([]string{folder + "/{{.ResourceKind}}{{.KindSuffix}}.json"}, validator.Opts{Strict: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(object []byte) string {
+		result := v.ValidateResource(resource.Resource{Path: "object", Bytes: object})
+		if result.Status == validator.Valid {
+			return ""
+		}
+		return fmt.Sprint(result.Err)
+	}
+}
+
+// writeSchemas makes the JSON schemas that kubeconform reads from the OpenAPI document in Kubernetes' module: a file for
+// each kind, which refers to one file with all definitions. Fields that a definition does not have are errors.
+func writeSchemas(t *testing.T, folder string) {
+	t.Helper()
+	var module struct{ Dir string }
+	out, err := exec.CommandContext(t.Context(), "go", "mod", "download", "-json", kubernetes).Output()
+	if err == nil {
+		err = json.NewDecoder(bytes.NewReader(out)).Decode(&module)
+	}
+	if err != nil {
+		t.Fatalf("go mod download %s: %v\n%s", kubernetes, err, out)
+	}
+	text, err := os.ReadFile(filepath.Join(module.Dir, "api/openapi-spec/swagger.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var document struct {
+		Definitions map[string]map[string]any `json:"definitions"`
+	}
+	if err := json.Unmarshal(text, &document); err != nil {
+		t.Fatal(err)
+	}
+	write := func(name string, schema any) {
+		text, err := json.Marshal(schema)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(folder, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, definition := range document.Definitions {
+		if _, ok := definition["properties"]; ok && definition["additionalProperties"] == nil {
+			definition["additionalProperties"] = false
+		}
+		if definition["format"] == "int-or-string" {
+			delete(definition, "type")
+			definition["oneOf"] = []any{map[string]any{"type": "string"}, map[string]any{"type": "integer"}}
+		}
+		kinds, _ := definition["x-kubernetes-group-version-kind"].([]any)
+		if len(kinds) != 1 {
+			continue // what stands below a kind, or below many
+		}
+		kind := kinds[0].(map[string]any)
+		suffix := strings.ToLower(kind["version"].(string))
+		if group, _, _ := strings.Cut(kind["group"].(string), "."); group != "" {
+			suffix = strings.ToLower(group) + "-" + suffix
+		}
+		write(strings.ToLower(kind["kind"].(string))+"-"+suffix+".json", map[string]any{"$ref": "definitions.json#/definitions/" + name})
+	}
+	write("definitions.json", map[string]any{"definitions": document.Definitions})
+}
