@@ -2,7 +2,7 @@
 # needs itself.
 GO       ?= go
 BIN      := bin/tienda
-LINT     := $(GO) tool -modfile=tools/go.mod golangci-lint
+LINT     := $(GO) tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
 VERSION  := $(shell git describe --always --dirty --abbrev=12 2>/dev/null)
 CREATED  := $(shell git log -1 --format=%ct 2>/dev/null)
 
@@ -29,6 +29,7 @@ test: build ## all tests, on SQLite and on a private MariaDB; then the journey
 	./test/mariadb.sh $(GO) test -count=1 -timeout 20m -parallel 1 -run '$(LOADED)' ./cmd/tienda
 	$(GO) test -count=1 -timeout 10m -parallel 8 -run '$(KILLING)' ./test/fleet
 	./test/mariadb.sh $(GO) -C deploy test -timeout 15m ./...
+	./test/mariadb.sh $(GO) -C test/grammar test -count=1 -timeout 10m ./...
 	$(MAKE) proof-short mutants
 	./test/journey.sh
 
@@ -53,7 +54,8 @@ lint: ## formatting, vet and the linters of .golangci.yml
 	$(GO) vet ./...
 	$(GO) vet -tags faults ./...
 	$(LINT) run ./...
-	cd deploy && $(subst =tools,=../tools,$(LINT)) run ./...
+	cd deploy && $(LINT) run ./...
+	cd test/grammar && $(LINT) run ./...
 
 check: lint test ## exactly what CI runs
 

@@ -151,7 +151,7 @@ func selectUnlinked(ctx context.Context, db *sqldb.DB, window *query, after stri
 // span has come lately.
 func selectQuiet(ctx context.Context, db *sqldb.DB, since time.Time, limit int) ([]traceRow, error) {
 	traces, err := sqldb.All(ctx, db, scanTrace, "SELECT "+traceColumns+
-		" FROM traces t WHERE t.linked = 0 AND t.stored <= ? ORDER BY t.stored LIMIT ?", since.UnixMicro(), limit)
+		" FROM traces t WHERE t.linked = 0 AND t.`stored` <= ? ORDER BY t.`stored` LIMIT ?", since.UnixMicro(), limit)
 	if err != nil {
 		return nil, fmt.Errorf("select quiet traces: %w", err)
 	}

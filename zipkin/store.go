@@ -228,7 +228,7 @@ const mostTraces = 250
 // write leaves the statements for the commit; what is wrong with them is errOtherCollector or [sqldb.ErrConflict].
 func (d *traceDelta) write(ctx context.Context, tx *sqldb.Tx, id string, known bool, now time.Time) error {
 	if !known {
-		const create = "INSERT INTO traces (trace_id, trace_low, ts, rooted, span_count, stored, linked) VALUES (?,?,?,?,?,?,0)"
+		const create = "INSERT INTO traces (trace_id, trace_low, ts, rooted, span_count, `stored`, linked) VALUES (?,?,?,?,?,?,0)"
 		if err := tx.Later(ctx, create, id, lowID(id), d.ts, d.rooted, d.spans, now.UnixMicro()); err != nil {
 			return fmt.Errorf("write trace %s: %w", id, err)
 		}
@@ -239,7 +239,7 @@ func (d *traceDelta) write(ctx context.Context, tx *sqldb.Tx, id string, known b
 	const update = `UPDATE traces SET
 		ts = CASE WHEN ? = 0 THEN ts WHEN ts = 0 OR ? > rooted OR (? = rooted AND ? < ts) THEN ? ELSE ts END,
 		rooted = CASE WHEN ? > rooted THEN ? ELSE rooted END,
-		span_count = span_count + ?, stored = ?, linked = 0 WHERE trace_id = ?`
+		span_count = span_count + ?, ` + "`stored`" + ` = ?, linked = 0 WHERE trace_id = ?`
 	err := tx.LaterOne(ctx, errOtherCollector, update, d.ts, d.rooted, d.rooted, d.ts, d.ts, d.rooted, d.rooted, d.spans, now.UnixMicro(), id)
 	if err != nil {
 		return fmt.Errorf("write trace %s: %w", id, err)
@@ -385,7 +385,7 @@ const purgeChunk = 100
 
 // selectExpired returns traces that no span has come for since the given time.
 func selectExpired(ctx context.Context, db *sqldb.DB, before time.Time) ([]traceRow, error) {
-	return selectPurge(ctx, db, "SELECT "+traceColumns+" FROM traces t WHERE t.stored < ? ORDER BY t.stored LIMIT ?", before.UnixMicro())
+	return selectPurge(ctx, db, "SELECT "+traceColumns+" FROM traces t WHERE t.`stored` < ? ORDER BY t.`stored` LIMIT ?", before.UnixMicro())
 }
 
 // selectOldest returns the traces that go first when there are too many spans.
