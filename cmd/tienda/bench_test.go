@@ -20,7 +20,7 @@ import (
 	"tienda/sqldb/sqldbtest"
 )
 
-// clients is how many customers the benchmarks have at once.
+// clients is how many customers the benchmarks have at once, where they say nothing else.
 const clients = 16
 
 // BenchmarkShop measures what a customer waits for, through the gateway, with the whole shop and its
@@ -49,16 +49,30 @@ func BenchmarkShop(b *testing.B) {
 				}, http.StatusOK},
 			} {
 				b.Run(c.name, func(b *testing.B) {
-					s.measure(b, func(i int64) bool {
+					s.measure(b, clients, func(i int64) bool {
 						a, err := s.try(c.call(i))
 						return err == nil && a.status == c.want
 					})
 				})
 			}
-			b.Run("checkout", func(b *testing.B) { s.benchmarkCheckout(b, token) })
-			if engine == "mysql" {
-				b.Run("floor-transactions", func(b *testing.B) { s.benchmarkFloor(b, transactionOfOneRow) })
-				b.Run("floor-autocommit", func(b *testing.B) { s.benchmarkFloor(b, autocommitOfOneRow) })
+			b.Run("checkout", func(b *testing.B) { s.benchmarkCheckout(b, clients, token) })
+		})
+	}
+}
+
+// BenchmarkFloor compares checkouts with what MariaDB allows: as many bare transactions by as many clients.
+// Traces are sampled as profile production does, and then all of them.
+func BenchmarkFloor(b *testing.B) {
+	for _, sampling := range []string{"0.1", "1"} {
+		b.Run("sampling="+sampling, func(b *testing.B) {
+			s := startWith(b, b.TempDir(), append(schemasFor(b), "MANAGEMENT_TRACING_SAMPLING_PROBABILITY="+sampling))
+			token := s.login("selimhorri", "0000")
+			for _, clients := range []int{1, 4, 16, 48} {
+				b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
+					b.Run("checkout", func(b *testing.B) { s.benchmarkCheckout(b, clients, token) })
+					b.Run("transactions", func(b *testing.B) { s.benchmarkFloor(b, clients, transactionOfOneRow) })
+					b.Run("autocommit", func(b *testing.B) { s.benchmarkFloor(b, clients, autocommitOfOneRow) })
+				})
 			}
 		})
 	}
@@ -66,14 +80,14 @@ func BenchmarkShop(b *testing.B) {
 
 // benchmarkCheckout measures POST …/checkout alone: carts are filled before the clock starts, with
 // different products, so that it is not the row of one that is measured.
-func (s *system) benchmarkCheckout(b *testing.B, token string) {
+func (s *system) benchmarkCheckout(b *testing.B, clients int, token string) {
 	admin := s.login("admin", "0000")
 	s.tb = b
-	products := make([]api.ID, 10*clients)
+	products := make([]api.ID, max(160, 10*clients))
 	s.parallel(clients, len(products), func(i int) {
 		var product api.Product
 		s.call(http.StatusCreated, request{method: "POST", path: "/product-service/api/products", token: admin,
-			body: fmt.Sprintf(`{"productTitle":"Bench ware","sku":"BENCH-%d","priceUnit":9.90,"quantity":1000000,"category":{"categoryId":1}}`, i)}).decode(b, &product)
+			body: fmt.Sprintf(`{"productTitle":"Bench ware","sku":"BENCH-%d-%d-%d","priceUnit":9.90,"quantity":1000000,"category":{"categoryId":1}}`, clients, b.N, i)}).decode(b, &product)
 		products[i] = product.ProductID
 	})
 	carts := make([]api.ID, b.N)
@@ -84,8 +98,8 @@ func (s *system) benchmarkCheckout(b *testing.B, token string) {
 		carts[i] = cart.CartID
 	})
 	before := s.transactions()
-	s.measure(b, func(i int64) bool {
-		header := key(fmt.Sprintf("bench-%d-%d", b.N, i))
+	s.measure(b, clients, func(i int64) bool {
+		header := key(fmt.Sprintf("bench-%d-%d-%d", clients, b.N, i))
 		header.Set("Prefer", "wait=30")
 		a, err := s.try(request{method: "POST", path: fmt.Sprintf("/order-service/api/carts/%d/checkout", carts[i]), token: token, body: checkoutBody("tok_ok"), header: header})
 		return err == nil && a.status == http.StatusCreated
@@ -128,7 +142,7 @@ func autocommitOfOneRow(ctx context.Context, db *sql.DB, n int64) error {
 
 // benchmarkFloor is what the database allows: as many durable transactions as a checkout takes, one after
 // the other, each of one row and nothing else, by as many clients at once.
-func (s *system) benchmarkFloor(b *testing.B, write func(ctx context.Context, db *sql.DB, n int64) error) {
+func (s *system) benchmarkFloor(b *testing.B, clients int, write func(ctx context.Context, db *sql.DB, n int64) error) {
 	dsn, err := mysql.ParseDSN(os.Getenv(sqldbtest.DSNVariable))
 	if err != nil {
 		b.Fatal(err)
@@ -153,7 +167,7 @@ func (s *system) benchmarkFloor(b *testing.B, write func(ctx context.Context, db
 		return
 	}
 	defer exec(`DROP DATABASE floor`)
-	s.measure(b, func(i int64) bool {
+	s.measure(b, clients, func(i int64) bool {
 		for range commitsOfCheckout {
 			if err := write(b.Context(), db, i); err != nil {
 				b.Error(err)
@@ -164,8 +178,8 @@ func (s *system) benchmarkFloor(b *testing.B, write func(ctx context.Context, db
 	})
 }
 
-// measure makes b.N calls by [clients] at once and reports their rate and percentiles.
-func (s *system) measure(b *testing.B, call func(i int64) bool) {
+// measure makes b.N calls by some clients at once and reports their rate and percentiles.
+func (s *system) measure(b *testing.B, clients int, call func(i int64) bool) {
 	runtime.GC()
 	var (
 		next   atomic.Int64
