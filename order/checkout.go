@@ -51,15 +51,27 @@ func (s *Service) checkout(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	ctx := r.Context()
-	c, d, err := s.openDraft(ctx, id, in)
-	var g *saga
-	var stored *journal.Stored
-	p := s.readPreference(r)
-	if err == nil {
-		g, stored, err = s.place(ctx, request, c, d, p.wait)
-	} else if known, errKnown := request.Find(ctx, s.db, s.now()); known != nil || errKnown != nil {
-		stored, err = known, errKnown // what was answered before does not depend on what the cart is now, or on neighbours
+	// What was answered before depends on nobody: look before anything is asked for again.
+	stored, err := request.Find(ctx, s.db, s.now())
+	if err != nil {
+		return err
 	}
+	if stored != nil {
+		return s.replay(w, r, request, *stored, s.checkoutAnswer)
+	}
+	c, err := cartByID(ctx, s.db, auth.CallerOf(ctx), id)
+	if err != nil {
+		return err
+	}
+	if c.state != api.CartOpen {
+		return notOpen(c)
+	}
+	d, err := s.draftInTurn(ctx, c, in)
+	if err != nil {
+		return err
+	}
+	p := s.readPreference(r)
+	g, stored, err := s.place(ctx, request, c, d, p.wait)
 	if err != nil {
 		return err
 	}
@@ -73,18 +85,6 @@ func (s *Service) checkout(w http.ResponseWriter, r *http.Request) error {
 			s.enqueue(g.orderID)
 		}
 	})
-}
-
-// openDraft is the draft of an open cart.
-func (s *Service) openDraft(ctx context.Context, id api.ID, in api.Checkout) (c cart, d draft, err error) {
-	if c, err = cartByID(ctx, s.db, auth.CallerOf(ctx), id); err != nil {
-		return c, d, err
-	}
-	if c.state != api.CartOpen {
-		return c, d, notOpen(c)
-	}
-	d, err = s.draftInTurn(ctx, c, in)
-	return c, d, err
 }
 
 // maxDrafts bounds how many checkouts ask the neighbours for prices at once. When a thousand customers

@@ -186,10 +186,16 @@ func TestCheckoutDeclined(t *testing.T) {
 		if onHand, reserved := w.stock(); onHand[1] != 100 || reserved[1] != 0 {
 			t.Errorf("stock = %d, reserved %d; want it back", onHand[1], reserved[1])
 		}
+		// The cart is open again; the answer of before depends on no neighbour all the same.
+		w.around(func(_ context.Context, call string) error {
+			t.Errorf("a replay calls %s", call)
+			return away("the neighbour")
+		}, nil)
 		replay := f.want(t, http.StatusPaymentRequired, "user:5", "POST", checkoutPath(cart), declined, "Idempotency-Key", "a")
 		if decode[api.Problem](t, replay).OrderID != p.OrderID || replay.header.Get("Idempotency-Replayed") != "true" {
 			t.Errorf("replay = %v %s", replay.header, replay.body)
 		}
+		w.around(nil, nil)
 		c := decode[api.Cart](t, f.want(t, http.StatusOK, "user:5", "GET", "/api/carts/mine", ""))
 		if c.CartID != cart || c.State != api.CartOpen || len(c.Items) != 1 || c.Items[0].Quantity != 2 {
 			t.Errorf("cart = %+v, want it open and unchanged", c)
@@ -257,6 +263,23 @@ func TestCheckoutRefusedLater(t *testing.T) {
 				t.Errorf("%s: %d are still reserved", test.reason, reserved[1])
 			}
 			f.stop()
+		}
+	})
+}
+
+// A cart that is deleted while its checkout asks the neighbours is not found, and nothing comes of it.
+func TestCartDeletedDuringCheckout(t *testing.T) {
+	each(t, func(t *testing.T, db *sqldb.DB) {
+		w := newWorld()
+		f := start(t, db, w)
+		cart := f.fill(t, "user:5", api.ItemQuantity{ProductID: 1, Quantity: 1})
+		w.around(first(1, "Rates", func(context.Context) error {
+			f.want(t, http.StatusOK, "user:5", "DELETE", fmt.Sprintf("/api/carts/%d", cart), "")
+			return nil
+		}), nil)
+		f.want(t, http.StatusNotFound, "user:5", "POST", checkoutPath(cart), goodCheckout, "Idempotency-Key", "a")
+		if orders := decode[api.List[api.Order]](t, f.want(t, http.StatusOK, "user:5", "GET", "/api/orders", "")); len(orders.Collection) != 0 {
+			t.Errorf("orders = %+v, want none", orders.Collection)
 		}
 	})
 }

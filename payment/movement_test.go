@@ -406,6 +406,40 @@ func TestSameKeyTogether(t *testing.T) {
 	})
 }
 
+// A charge that the sandbox failed to make is made once, however many ask for it again together.
+func TestSandboxChargesOnce(t *testing.T) {
+	t.Parallel()
+	sqldbtest.Each(t, migrations, func(t *testing.T, db *sqldb.DB) {
+		h := open(t, db)
+		for i := range 10 {
+			request := Request{Key: fmt.Sprint("k", i), PaymentID: api.ID(i + 1), OrderID: 7, Amount: 100, Currency: "USD", Token: tokenErrorThenOK}
+			if _, err := h.providers[sandboxName].Authorize(t.Context(), request); !errors.Is(err, errSandbox) {
+				t.Fatalf("Authorize = %v, want the error that the token asks for", err)
+			}
+			var group sync.WaitGroup
+			references := make([]string, 8)
+			for j := range references {
+				group.Go(func() {
+					result, err := h.providers[sandboxName].Authorize(t.Context(), request)
+					if err != nil {
+						t.Errorf("Authorize again = %v", err)
+					}
+					references[j] = result.Reference
+				})
+			}
+			group.Wait()
+			var charges int
+			if err := db.QueryRow(t.Context(), `SELECT COUNT(*) FROM sandbox_charges WHERE payment_id = ?`, i+1).Scan(&charges); err != nil || charges != 1 {
+				t.Errorf("charges = %d, %v, want 1", charges, err)
+			}
+			slices.Sort(references)
+			if got := slices.Compact(references); len(got) != 1 || got[0] == "" {
+				t.Errorf("references = %q, want one", got)
+			}
+		}
+	})
+}
+
 func TestRefundsTogether(t *testing.T) {
 	t.Parallel()
 	sqldbtest.Each(t, migrations, func(t *testing.T, db *sqldb.DB) {

@@ -154,8 +154,8 @@ func (b *sandbox) once(ctx context.Context, kind Kind, request Request, do func(
 			err = tx.Later(ctx, `INSERT INTO sandbox_operations (operation_key, kind, outcome, failure_code, reference, amount, created_at)
 				VALUES (?, ?, ?, ?, ?, ?, ?)`, request.Key, kind, outcome, code, result.Reference, request.Amount, sqldb.Instant(b.now()))
 		} else {
-			err = tx.Later(ctx, `UPDATE sandbox_operations SET outcome = ?, failure_code = ?, reference = ? WHERE operation_key = ?`,
-				outcome, code, result.Reference, request.Key)
+			err = tx.LaterOne(ctx, fmt.Errorf("operation %s: %w", request.Key, errChanged), `UPDATE sandbox_operations SET outcome = ?, failure_code = ?, reference = ?
+				WHERE operation_key = ? AND outcome = ?`, outcome, code, result.Reference, request.Key, sandboxError)
 		}
 		if err != nil || failing || refusal != nil {
 			return err
@@ -165,7 +165,7 @@ func (b *sandbox) once(ctx context.Context, kind Kind, request Request, do func(
 	}
 	// Nearly every key is new.
 	err := b.db.Tx(ctx, func(tx *sqldb.Tx) error { return attempt(tx, false) })
-	if errors.Is(err, sqldb.ErrConflict) {
+	for look := 0; look < 3 && (errors.Is(err, sqldb.ErrConflict) || errors.Is(err, errChanged)); look++ { // or somebody asks at the same moment
 		err = b.db.Tx(ctx, func(tx *sqldb.Tx) error { return attempt(tx, true) })
 	}
 	switch {

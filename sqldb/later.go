@@ -35,8 +35,7 @@ func (tx *Tx) Later(ctx context.Context, query string, args ...any) error {
 }
 
 // LaterOne is [Tx.Later] for a change of exactly one row. With any other number the transaction fails with
-// otherwise: at the next statement, or before the commit. What was left behind it has run by then on MySQL;
-// when that fails its error is the one that is seen.
+// otherwise: at the next statement, or before the commit.
 func (tx *Tx) LaterOne(ctx context.Context, otherwise error, query string, args ...any) error {
 	return tx.leave(ctx, statement{query: query, args: args, one: otherwise})
 }
@@ -57,8 +56,9 @@ func (tx *Tx) leave(ctx context.Context, s statement) error {
 }
 
 // guard fails, as one of the statements of a round trip, unless the one before it was of exactly one row: the
-// sum is more than a BIGINT holds (MySQL 8.4 and MariaDB: error 1690). So a commit can travel with changes that
-// it depends on. ROW_COUNT() is what the protocol tells of a statement, and so counts rows that are matched.
+// sum is more than a BIGINT holds (MySQL 8.4 and MariaDB: error 1690). What stands behind it does not run then,
+// so that a commit can travel with changes that it depends on. ROW_COUNT() is what the protocol tells of a
+// statement, and so counts rows that are matched.
 const guard = `SET @one = 9223372036854775807 + (ROW_COUNT() <> 1)`
 
 // mysqlOutOfRange is the number of the guard's error.
@@ -78,7 +78,7 @@ func isOutOfRange(err error) bool {
 // exec runs a statement with those that were left for later in front of it.
 func (tx *Tx) exec(ctx context.Context, query string, args []any) (sql.Result, error) {
 	tx.later = append(tx.later, statement{query: query, args: args})
-	return tx.together(ctx, false)
+	return tx.together(ctx)
 }
 
 // Flush runs what was left for later.
@@ -86,13 +86,13 @@ func (tx *Tx) Flush(ctx context.Context) error {
 	if len(tx.later) == 0 {
 		return nil
 	}
-	_, err := tx.together(ctx, false)
+	_, err := tx.together(ctx)
 	return mapError(err)
 }
 
-// together runs what was left for later in one round trip, and returns the result of the last. With guards a
-// change that is not of one row keeps what stands behind it from running.
-func (tx *Tx) together(ctx context.Context, guards bool) (sql.Result, error) {
+// together runs what was left for later in one round trip, and returns the result of the last. A change that
+// is not of one row keeps what stands behind it from running, where the server knows the guard.
+func (tx *Tx) together(ctx context.Context) (sql.Result, error) {
 	statements := tx.later
 	tx.later = nil
 	var (
@@ -107,7 +107,7 @@ func (tx *Tx) together(ctx context.Context, guards bool) (sql.Result, error) {
 		queries = append(queries, s.query)
 		args = append(args, s.args...)
 		asked = asked || s.one != nil || s.id != nil
-		if s.one != nil && guards {
+		if s.one != nil && tx.db.guards {
 			queries = append(queries, guard)
 			ones = append(ones, s.one)
 		}
@@ -165,7 +165,7 @@ func (tx *Tx) commit(ctx context.Context) error {
 	case err != nil:
 	case batch:
 		tx.later = append(tx.later, statement{query: "COMMIT"})
-		_, err = tx.together(context.WithoutCancel(ctx), true)
+		_, err = tx.together(context.WithoutCancel(ctx))
 	default:
 		err = tx.tx.Commit()
 	}

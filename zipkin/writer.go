@@ -107,8 +107,8 @@ func (w *writer) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return w.drain(ctx)
 		case <-w.queue.ready:
-			if w.queue.len() < batchSize {
-				sleep(ctx, gatherTime)
+			if w.queue.len() < batchSize && !sleep(ctx, gatherTime) {
+				continue // to drain
 			}
 			w.write(ctx, w.queue.take(batchSize))
 		case <-link.C:
