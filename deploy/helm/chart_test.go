@@ -29,7 +29,8 @@ import (
 
 // elsewhere are the kinds that the API server itself does not have, by who brings them.
 func elsewhere() map[string]string {
-	return map[string]string{"cert-manager.io": "cert-manager", "gateway.networking.k8s.io": "Gateway API", "cilium.io": "Cilium", "ps.percona.com": "Percona"}
+	return map[string]string{"cert-manager.io": "cert-manager", "gateway.networking.k8s.io": "Gateway API", "cilium.io": "Cilium", "ps.percona.com": "Percona",
+		"snapscheduler.backube": "snapscheduler"}
 }
 
 // TestObjectsAreValid: what is rendered has no field that its kind does not know, no name twice, and pods that the
@@ -282,6 +283,7 @@ func TestRefusals(t *testing.T) {
 		{"entry without a certificate", "entry: {tls: {secretName: ''}}", "there is no entry without encryption"},
 		{"external without a host", "database: {mode: external, existingSecret: x}", "name the server"},
 		{"external without passwords", "database: {mode: external, external: {host: db}}", "database.existingSecret is empty"},
+		{"snapshots of nothing", "database: {mode: percona, patienceSeconds: 900, mysql: {snapshots: {enabled: true}}}", "there is no volume of ours"},
 		{"percona without patience", "database: {mode: percona}", "Set 900."},
 		{"an even number of servers", "database: {mode: percona, patienceSeconds: 900, percona: {size: 4}}", "percona/size"},
 		{"deny without allow", "{baseline: {create: true}, networkPolicy: {mode: none}}", "choose per-edge or allow-same-namespace"},
@@ -342,6 +344,28 @@ func TestSecretsAreKept(t *testing.T) {
 	}
 	if len(more["review-service-identity"]["tls.key"]) == 0 {
 		t.Error("a new component has no key")
+	}
+}
+
+// TestSnapshots: the schedule is for the volume of the database, and for no other.
+func TestSnapshots(t *testing.T) {
+	t.Parallel()
+	objects := installed(t, variant{values: "database: {mysql: {snapshots: {enabled: true, className: fast}}}"})
+	schedule := find(t, objects, "SnapshotSchedule", "mysql")
+	wanted, _, _ := unstructured.NestedStringMap(schedule.Object, "spec", "claimSelector", "matchLabels")
+	claim := named[appsv1.StatefulSet](t, objects, "StatefulSet", "mysql").Spec.VolumeClaimTemplates[0]
+	if len(wanted) == 0 || !labels.SelectorFromSet(wanted).Matches(labels.Set(claim.Labels)) {
+		t.Errorf("the schedule is for claims with %v, the database's has %v", wanted, claim.Labels)
+	}
+	if n, _, _ := unstructured.NestedFieldNoCopy(schedule.Object, "spec", "retention", "maxCount"); number(n) != "28" {
+		t.Errorf("%v snapshots are kept, want 28", n)
+	}
+	if found := names(installed(t, variant{}), "SnapshotSchedule"); found != nil {
+		t.Errorf("snapshots are taken by %v without being asked for", found)
+	}
+	before := named[appsv1.StatefulSet](t, installed(t, variant{}), "StatefulSet", "mysql").Spec.Template
+	if diff := cmp.Diff(before, named[appsv1.StatefulSet](t, objects, "StatefulSet", "mysql").Spec.Template); diff != "" {
+		t.Errorf("the database restarts for a schedule of snapshots (-before +after):\n%s", diff)
 	}
 }
 

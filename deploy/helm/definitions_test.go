@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -97,7 +98,7 @@ func TestCustomResources(t *testing.T) {
 	look := func(objects []*unstructured.Unstructured) {
 		for _, object := range objects {
 			group := object.GroupVersionKind().Group
-			if _, custom := elsewhere()[group]; !custom || group == "cilium.io" || group == "ps.percona.com" {
+			if _, custom := elsewhere()[group]; !custom || slices.Contains([]string{"cilium.io", "ps.percona.com", "snapscheduler.backube"}, group) {
 				continue
 			}
 			d, ok := known[object.GroupVersionKind()]
