@@ -55,7 +55,7 @@ func TestChartComponents(t *testing.T) {
 // TestChartArguments: the command lines and variables that the chart gives to the program are ones that it reads.
 func TestChartArguments(t *testing.T) {
 	t.Parallel()
-	elsewhere := []string{"GOMEMLIMIT", "SPRING_PROFILES_ACTIVE", "SPRING_CONFIG_IMPORT", "SSL_CERT_FILE"} // of Go, and read before all settings
+	elsewhere := []string{"GOMEMLIMIT", "SSL_CERT_FILE", "SPRING_PROFILES_ACTIVE", "SPRING_CONFIG_IMPORT", "CLIENT_HOST"} // of Go, read before all settings, and named in config/
 	type container struct {
 		Name string
 		Args []string

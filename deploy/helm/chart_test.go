@@ -305,6 +305,30 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestVariablesStandOnce: a variable that the chart sets is refused among those that somebody adds, whichever it is.
+func TestVariablesStandOnce(t *testing.T) {
+	t.Parallel()
+	set := map[string]bool{}
+	for _, v := range variants() {
+		for _, deployment := range all[appsv1.Deployment](t, installed(t, v), "Deployment") {
+			seen := map[string]bool{}
+			for _, variable := range deployment.Spec.Template.Spec.Containers[0].Env {
+				if seen[variable.Name] {
+					t.Errorf("%s: %s has %s twice", v.name, deployment.Name, variable.Name)
+				}
+				seen[variable.Name] = true
+				set[variable.Name] = set[variable.Name] || variable.Name != "GODEBUG" // which a variant adds
+			}
+		}
+	}
+	for name, ours := range set {
+		_, err := render(t, chartFolder, variant{values: "services: {user-service: {env: {" + name + ": x}}}"})
+		if refused := err != nil && strings.Contains(err.Error(), name+" is among the env of user-service"); refused != ours {
+			t.Errorf("env with %s is refused: %v, want %v (%v)", name, refused, ours, err)
+		}
+	}
+}
+
 // TestSecretsAreKept: passwords and keys that are there stay, and new components get theirs.
 func TestSecretsAreKept(t *testing.T) {
 	t.Parallel()
