@@ -155,7 +155,8 @@ helm.sh/hook-weight: {{ .weight | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
 
-{{- /* The script that makes a schema and an account for each component that stores something; it may run any number of times.
+{{- /* The script that makes a schema and an account for each component that stores something; it may run any number of times,
+also while the components serve: it takes no right away in order to give it again.
 Without DATABASE_HOST it talks to the server of its own container. */ -}}
 {{- define "tienda.accounts" -}}
 (
@@ -180,7 +181,6 @@ for schema in $DATABASE_SCHEMAS; do
 CREATE DATABASE IF NOT EXISTS \`$schema\` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 CREATE USER IF NOT EXISTS '$schema'@'%' IDENTIFIED BY '$password';
 ALTER USER '$schema'@'%' IDENTIFIED BY '$password';
-REVOKE ALL PRIVILEGES, GRANT OPTION FROM '$schema'@'%';
 GRANT ALL PRIVILEGES ON \`$pattern\`.* TO '$schema'@'%';
 SQL
   echo "$schema has its schema and its account"
