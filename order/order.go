@@ -96,7 +96,7 @@ type Settings struct {
 
 // DefaultSettings are those that the documentation names.
 func DefaultSettings() Settings {
-	return Settings{Wait: 2 * time.Second, SagaDeadline: 2 * time.Minute, SagaWorkers: 32, StepTimeout: 5 * time.Second, TaxRate: "0"}
+	return Settings{Wait: 2 * time.Second, SagaDeadline: 2 * time.Minute, SagaWorkers: 64, StepTimeout: 5 * time.Second, TaxRate: "0"}
 }
 
 // Deps is what a Service works with. One *api.Client is Users, Products, Payments, Shipping and Events.
