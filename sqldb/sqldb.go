@@ -163,13 +163,29 @@ func (db *DB) openSQLite(ctx context.Context, path string) error {
 	}
 	db.write = sql.OpenDB(preparing{writer, false})
 	db.write.SetMaxOpenConns(1)
-	if err := db.write.PingContext(ctx); err != nil {
+	if err := ready(ctx, db.write); err != nil {
 		return errors.Join(fmt.Errorf("open database %s: %w", path, err), db.write.Close())
 	}
 	db.read = sql.OpenDB(preparing{reader, false})
 	db.read.SetMaxOpenConns(4)
 	db.read.SetMaxIdleConns(2)
 	return nil
+}
+
+// ready waits for a SQLite database that others open at the same moment: who makes it a WAL database needs it
+// for itself, and to that SQLite says SQLITE_BUSY at once, whatever the timeout.
+func ready(ctx context.Context, db *sql.DB) error {
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		err := db.PingContext(ctx)
+		if err == nil || !givenUp(err) || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // mysqlConfig turns the ways people write a MySQL data source into the driver's own form.
