@@ -83,9 +83,10 @@ func (f *Fleet) Usage(ctx context.Context, p *Process) (Usage, error) {
 	return u, u.connections(sockets, p.Port, f.mysql)
 }
 
-// connections counts the established connections of the process, by their inodes (proc(5), net/tcp).
+// connections counts the established connections of the process, by their inodes (proc(5), net/tcp). Those to
+// a MariaDB that was killed count until the pool finds out: they have a goroutine of the driver's as long.
 func (u *Usage) connections(sockets map[string]bool, port, mysql int) error {
-	const established = "01"
+	const established, closedThere = "01", "08"
 	for _, table := range []string{"tcp", "tcp6"} {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", u.PID, table))
 		if err != nil {
@@ -93,13 +94,15 @@ func (u *Usage) connections(sockets map[string]bool, port, mysql int) error {
 		}
 		for line := range strings.Lines(string(text)) {
 			fields := strings.Fields(line)
-			if len(fields) < 10 || fields[3] != established || !sockets[fields[9]] {
+			if len(fields) < 10 || !sockets[fields[9]] {
 				continue
 			}
+			toMySQL := strings.HasSuffix(fields[2], fmt.Sprintf(":%04X", mysql))
 			switch {
+			case fields[3] != established && (fields[3] != closedThere || !toMySQL):
 			case strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", port)):
 				u.In++
-			case strings.HasSuffix(fields[2], fmt.Sprintf(":%04X", mysql)):
+			case toMySQL:
 				u.DB++
 			default:
 				u.Out++
