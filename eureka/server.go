@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -77,6 +78,7 @@ type Server struct {
 	now      func() time.Time
 	started  time.Time
 	mux      *http.ServeMux
+	zips     sync.Pool // of *gzip.Writer, each of which is most of a megabyte
 }
 
 // NewServer returns a server without instances.
@@ -202,25 +204,25 @@ func badRequest(format string, args ...any) error {
 func everything(Instance) bool { return true }
 
 func (s *Server) applications(w http.ResponseWriter, r *http.Request) error {
-	return writeApplications(w, r, s.registry.applications(everything), zipped(r))
+	return writeApplications(w, r, s.registry.applications(everything), s.zipped(r))
 }
 
 func (s *Server) delta(w http.ResponseWriter, r *http.Request) error {
-	return writeApplications(w, r, s.registry.delta(), zipped(r))
+	return writeApplications(w, r, s.registry.delta(), s.zipped(r))
 }
 
 func (s *Server) vip(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("vip")
 	return writeApplications(w, r, s.registry.applications(func(in Instance) bool {
 		return slices.Contains(vips(in.VIPAddress), name)
-	}), false)
+	}), nil)
 }
 
 func (s *Server) secureVIP(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("vip")
 	return writeApplications(w, r, s.registry.applications(func(in Instance) bool {
 		return slices.Contains(vips(in.SecureVIPAddress), name)
-	}), false)
+	}), nil)
 }
 
 func (s *Server) application(w http.ResponseWriter, r *http.Request) error {
@@ -231,7 +233,7 @@ func (s *Server) application(w http.ResponseWriter, r *http.Request) error {
 	if wantsCompact(r) {
 		app = app.compact()
 	}
-	return write(w, r, http.StatusOK, "application", app, false)
+	return write(w, r, http.StatusOK, "application", app, nil)
 }
 
 func (s *Server) instance(w http.ResponseWriter, r *http.Request) error {
@@ -239,7 +241,7 @@ func (s *Server) instance(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return notFound()
 	}
-	return write(w, r, http.StatusOK, "instance", in, false)
+	return write(w, r, http.StatusOK, "instance", in, nil)
 }
 
 func (s *Server) instanceByID(w http.ResponseWriter, r *http.Request) error {
@@ -247,7 +249,7 @@ func (s *Server) instanceByID(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return notFound()
 	}
-	return write(w, r, http.StatusOK, "instance", in, false)
+	return write(w, r, http.StatusOK, "instance", in, nil)
 }
 
 func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
@@ -311,7 +313,7 @@ func (s *Server) renew(w http.ResponseWriter, r *http.Request) error {
 	case unknown:
 		return notFound()
 	case conflict:
-		return write(w, r, http.StatusConflict, "instance", stored, false)
+		return write(w, r, http.StatusConflict, "instance", stored, nil)
 	}
 	w.WriteHeader(http.StatusOK)
 	return nil
@@ -421,21 +423,25 @@ func isXML(r *http.Request, body []byte) bool {
 	return bytes.HasPrefix(bytes.TrimSpace(body), []byte("<"))
 }
 
-func zipped(r *http.Request) bool {
-	return strings.Contains(strings.Join(r.Header.Values("Accept-Encoding"), ","), "gzip")
+// zipped are the writers for a client that reads gzip, else nil.
+func (s *Server) zipped(r *http.Request) *sync.Pool {
+	if strings.Contains(strings.Join(r.Header.Values("Accept-Encoding"), ","), "gzip") {
+		return &s.zips
+	}
+	return nil
 }
 
-func writeApplications(w http.ResponseWriter, r *http.Request, apps Applications, zip bool) error {
+func writeApplications(w http.ResponseWriter, r *http.Request, apps Applications, zips *sync.Pool) error {
 	if wantsCompact(r) {
 		for i, app := range apps.Applications {
 			apps.Applications[i] = app.compact()
 		}
 	}
-	return write(w, r, http.StatusOK, "applications", apps, zip)
+	return write(w, r, http.StatusOK, "applications", apps, zips)
 }
 
-// write answers with v in the format that the client reads.
-func write(w http.ResponseWriter, r *http.Request, status int, root string, v any, zip bool) error {
+// write answers with v in the format that the client reads, compressed by one of zips unless that is nil.
+func write(w http.ResponseWriter, r *http.Request, status int, root string, v any, zips *sync.Pool) error {
 	encode, contentType := encodeXML, "application/xml"
 	if wantsJSON(r) {
 		encode, contentType = encodeJSON, "application/json"
@@ -446,9 +452,14 @@ func write(w http.ResponseWriter, r *http.Request, status int, root string, v an
 	}
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Vary", "Accept, Accept-Encoding, X-Eureka-Accept")
-	if zip {
+	if zips != nil {
 		var b bytes.Buffer
-		z := gzip.NewWriter(&b)
+		z, ok := zips.Get().(*gzip.Writer)
+		if !ok {
+			z = gzip.NewWriter(nil)
+		}
+		defer zips.Put(z)
+		z.Reset(&b)
 		_, err := z.Write(body)
 		if err := errors.Join(err, z.Close()); err != nil {
 			return fmt.Errorf("compress %s: %w", root, err)
