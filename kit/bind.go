@@ -17,10 +17,13 @@ import (
 	"tienda/cloudconfig"
 )
 
+// separators are what spellings of a setting differ in.
+var separators = strings.NewReplacer("-", "", "_", "")
+
 // canonical is the form in which keys compare: Spring's relaxed binding ignores case, hyphens and
 // underscores.
 func canonical(key string) string {
-	return strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(key))
+	return separators.Replace(strings.ToLower(key))
 }
 
 // environmentNames are the variables that a key is bound from: Spring's own form without hyphens
