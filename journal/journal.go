@@ -48,7 +48,8 @@ type Answer struct {
 
 // Stored is what is known of an earlier request under the same key.
 type Stored struct {
-	// Subject is the row that the write is about, as given to [Claim] or [Request.SetSubject].
+	// Subject is the row that the write is about, as given to [Request.Claim], [Request.Keep] or
+	// [Request.SetSubject].
 	Subject api.ID
 	// Status is 0 while there is no final answer.
 	Status   int

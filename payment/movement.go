@@ -483,7 +483,7 @@ func (s *Service) outcome(op operation, row record, refusal *Refusal) (status in
 
 // stored is the answer of an operation that has one.
 func (op operation) stored() journal.Stored {
-	stored := journal.Stored{Subject: op.id, Status: op.status, Body: json.RawMessage(op.answer)}
+	stored := journal.Stored{Status: op.status, Body: json.RawMessage(op.answer)}
 	if op.status == http.StatusCreated {
 		stored.Location = location(op.paymentID)
 	}

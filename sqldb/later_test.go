@@ -141,63 +141,69 @@ func TestLaterOutlivesItsCaller(t *testing.T) {
 }
 
 // A change that must be of one row ends a transaction in which it is of none or of several, whatever comes
-// behind it: another statement, a read, or the commit.
+// behind it: another statement, a read, or the commit; also with a server that does not know the guard.
 func TestLaterOne(t *testing.T) {
 	t.Parallel()
 	sqldbtest.Each(t, notes, func(t *testing.T, db *sqldb.DB) {
-		ctx := t.Context()
-		otherwise := errors.New("not one")
-		for _, test := range []struct {
-			name string
-			like string // of the notes a, ab and c
-			then func(tx *sqldb.Tx) error
-			want error
-		}{
-			{"one, then the commit", "c%", func(*sqldb.Tx) error { return nil }, nil},
-			{"none, then the commit", "x%", func(*sqldb.Tx) error { return nil }, otherwise},
-			{"two, then the commit", "a%", func(*sqldb.Tx) error { return nil }, otherwise},
-			{"none, then more", "x%", func(tx *sqldb.Tx) error { return tx.Later(ctx, `INSERT INTO notes (name) VALUES (?)`, "more") }, otherwise},
-			{"none, then a statement", "x%", func(tx *sqldb.Tx) error {
-				_, err := tx.Exec(ctx, `INSERT INTO notes (name) VALUES (?)`, "more")
-				return err
-			}, otherwise},
-			{"two, then a row", "a%", func(tx *sqldb.Tx) error {
-				return tx.QueryRow(ctx, `SELECT COUNT(*) FROM notes`).Scan(new(int))
-			}, otherwise},
-			{"two, then a flush", "a%", func(tx *sqldb.Tx) error { return tx.Flush(ctx) }, otherwise},
-		} {
-			err := db.Tx(ctx, func(tx *sqldb.Tx) error {
-				_, err := tx.Exec(ctx, `DELETE FROM notes`)
-				for _, name := range []string{"a", "ab", "c"} {
-					err = errors.Join(err, tx.Later(ctx, `INSERT INTO notes (name) VALUES (?)`, name))
-				}
-				return err
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			err = db.Tx(ctx, func(tx *sqldb.Tx) error {
-				if err := tx.Later(ctx, `INSERT INTO notes (name) VALUES (?)`, "before"); err != nil {
-					return err
-				}
-				// Rows that are matched count, also those that are as they were.
-				if err := tx.LaterOne(ctx, otherwise, `UPDATE notes SET name = name WHERE name LIKE ?`, test.like); err != nil {
-					return err
-				}
-				return test.then(tx)
-			})
-			want := []string{"a", "ab", "c"}
-			if test.want == nil {
-				want = append(want, "before")
-			}
-			if !errors.Is(err, test.want) {
-				t.Errorf("%s: Tx = %v, want %v", test.name, err, test.want)
-			}
-			if diff := cmp.Diff(want, namesOf(t, db)); diff != "" {
-				t.Errorf("%s: written (-want +got):\n%s", test.name, diff)
-			}
-		}
+		testLaterOne(t, db)
+		testLaterOne(t, sqldb.WithoutGuards(db))
 	})
+}
+
+func testLaterOne(t *testing.T, db *sqldb.DB) {
+	t.Helper()
+	ctx := t.Context()
+	otherwise := errors.New("not one")
+	for _, test := range []struct {
+		name string
+		like string // of the notes a, ab and c
+		then func(tx *sqldb.Tx) error
+		want error
+	}{
+		{"one, then the commit", "c%", func(*sqldb.Tx) error { return nil }, nil},
+		{"none, then the commit", "x%", func(*sqldb.Tx) error { return nil }, otherwise},
+		{"two, then the commit", "a%", func(*sqldb.Tx) error { return nil }, otherwise},
+		{"none, then more", "x%", func(tx *sqldb.Tx) error { return tx.Later(ctx, `INSERT INTO notes (name) VALUES (?)`, "more") }, otherwise},
+		{"none, then a statement", "x%", func(tx *sqldb.Tx) error {
+			_, err := tx.Exec(ctx, `INSERT INTO notes (name) VALUES (?)`, "more")
+			return err
+		}, otherwise},
+		{"two, then a row", "a%", func(tx *sqldb.Tx) error {
+			return tx.QueryRow(ctx, `SELECT COUNT(*) FROM notes`).Scan(new(int))
+		}, otherwise},
+		{"two, then a flush", "a%", func(tx *sqldb.Tx) error { return tx.Flush(ctx) }, otherwise},
+	} {
+		err := db.Tx(ctx, func(tx *sqldb.Tx) error {
+			_, err := tx.Exec(ctx, `DELETE FROM notes`)
+			for _, name := range []string{"a", "ab", "c"} {
+				err = errors.Join(err, tx.Later(ctx, `INSERT INTO notes (name) VALUES (?)`, name))
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = db.Tx(ctx, func(tx *sqldb.Tx) error {
+			if err := tx.Later(ctx, `INSERT INTO notes (name) VALUES (?)`, "before"); err != nil {
+				return err
+			}
+			// Rows that are matched count, also those that are as they were.
+			if err := tx.LaterOne(ctx, otherwise, `UPDATE notes SET name = name WHERE name LIKE ?`, test.like); err != nil {
+				return err
+			}
+			return test.then(tx)
+		})
+		want := []string{"a", "ab", "c"}
+		if test.want == nil {
+			want = append(want, "before")
+		}
+		if !errors.Is(err, test.want) {
+			t.Errorf("%s: Tx = %v, want %v", test.name, err, test.want)
+		}
+		if diff := cmp.Diff(want, namesOf(t, db)); diff != "" {
+			t.Errorf("%s: written (-want +got):\n%s", test.name, diff)
+		}
+	}
 }
 
 // The ids of rows are known after the way to the server that made them.
