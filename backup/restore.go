@@ -1,0 +1,386 @@
+package backup
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"tienda/sqldb"
+)
+
+// RestoreOptions say what is brought back.
+type RestoreOptions struct {
+	// Name is a backup's; the newest that reaches no further than Until when it is empty.
+	Name string
+	// Until is the second to which binary logs are applied, exclusive; zero for all there is.
+	Until time.Time
+	// Replace says that schemas which have tables may be dropped.
+	Replace bool
+	// Spool is a folder for the objects of the bucket; a temporary one when it is empty.
+	Spool string
+}
+
+// Restored is what was brought back.
+type Restored struct {
+	Backup Backup `json:"backup"`
+	// Logs is how many binary logs were applied behind the dump, and Last when the last event in them was written; when there
+	// were none it is the time of the dump.
+	Logs int       `json:"logs"`
+	Last time.Time `json:"last"`
+}
+
+// Restore brings a backup, and what the binary logs have since, back into a server. Everything is fetched, opened and
+// checked before the server is touched. Nobody may use the schemas meanwhile.
+func (s *Store) Restore(ctx context.Context, config sqldb.Config, o RestoreOptions) (Restored, error) {
+	b, err := s.Find(ctx, o.Name, o.Until)
+	if err != nil {
+		return Restored{}, err
+	}
+	server, err := connect(ctx, config)
+	if err != nil {
+		return Restored{}, err
+	}
+	defer func() { _ = server.close() }() // what was written is committed
+	if err := server.vacant(ctx, b.Schemas, o.Replace); err != nil {
+		return Restored{}, err
+	}
+	spool, err := os.MkdirTemp(o.Spool, "restore-")
+	if err != nil {
+		return Restored{}, err
+	}
+	defer os.RemoveAll(spool)
+	logs, err := s.logsAfter(ctx, b, o.Until)
+	if err != nil {
+		return Restored{}, err
+	}
+	s.log.InfoContext(ctx, "fetching", "backup", b.Name, "bytes", b.Size, "logs", len(logs))
+	if err := s.fetch(ctx, b, filepath.Join(spool, "dump")); err != nil {
+		return Restored{}, err
+	}
+	files, err := s.fetchLogs(ctx, logs, spool)
+	if err != nil {
+		return Restored{}, err
+	}
+	s.log.InfoContext(ctx, "restoring the dump", "backup", b.Name, "schemas", strings.Join(b.Schemas, " "))
+	if err := s.load(ctx, server, b, filepath.Join(spool, "dump")); err != nil {
+		return Restored{}, err
+	}
+	restored := Restored{Backup: b, Logs: len(files), Last: b.Started}
+	if len(files) == 0 {
+		return restored, nil
+	}
+	s.log.InfoContext(ctx, "applying binary logs", "logs", len(files), "from", b.Position.Offset)
+	if restored.Last, err = server.replay(ctx, files, b.Position.Offset, o.Until); err != nil {
+		return Restored{}, err
+	}
+	restored.Last = later(b.Started, restored.Last)
+	return restored, nil
+}
+
+// logsAfter are the binary logs that belong behind a backup. Without any, the backup is all there is.
+func (s *Store) logsAfter(ctx context.Context, b Backup, until time.Time) ([]shippedLog, error) {
+	if b.Position == nil {
+		if !until.IsZero() {
+			return nil, fmt.Errorf("backup %s does not say where in the binary logs it was taken, so it cannot be brought forward to %s: leave the time out", b.Name, until.Format(time.RFC3339))
+		}
+		return nil, nil
+	}
+	all, err := s.histories(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// The newest history that has the log: after a restore from a snapshot two may begin with the same.
+	for _, h := range slices.Backward(all) {
+		logs, err := h.from(*b.Position)
+		if err != nil {
+			continue
+		}
+		last := logs[len(logs)-1].last
+		if !until.IsZero() && until.After(last.Add(time.Second)) {
+			s.log.WarnContext(ctx, "the binary logs end before the time that is asked for: all there is will be applied", "until", until, "last", last.UTC())
+		}
+		return logs, nil
+	}
+	if !until.IsZero() {
+		return nil, fmt.Errorf("no binary logs were shipped since backup %s was taken: leave the time out to restore the backup as it is", b.Name)
+	}
+	s.log.WarnContext(ctx, "no binary logs were shipped since the backup was taken", "backup", b.Name)
+	return nil, nil
+}
+
+// fetch copies a dump into a file and compares it with what was uploaded.
+func (s *Store) fetch(ctx context.Context, b Backup, path string) error {
+	if err := s.bucket.download(ctx, b.object(), path); err != nil {
+		return err
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, file); err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(hash.Sum(nil)); got != b.SHA256 {
+		return fmt.Errorf("backup %s is damaged: its hash is %s and was %s; restore an older one by name", b.Name, got, b.SHA256)
+	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	_, err = s.keys.open(file)
+	return err
+}
+
+// Fetch writes the SQL of a backup to w.
+func (s *Store) Fetch(ctx context.Context, name string, w io.Writer) error {
+	b, err := s.Find(ctx, name, time.Time{})
+	if err != nil {
+		return err
+	}
+	spool, err := os.MkdirTemp("", "tienda-backup-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(spool)
+	path := filepath.Join(spool, "dump")
+	if err := s.fetch(ctx, b, path); err != nil {
+		return err
+	}
+	return s.unseal(path, w)
+}
+
+func (s *Store) unseal(path string, w io.Writer) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	plain, err := s.keys.open(file)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(w, plain)
+	return err
+}
+
+// fetchers is how many segments are fetched at the same time.
+const fetchers = 8
+
+// fetchLogs makes files of the segments of logs. Each is checked by what its name says.
+func (s *Store) fetchLogs(ctx context.Context, logs []shippedLog, spool string) ([]string, error) {
+	var files []string
+	for _, l := range logs {
+		path := filepath.Join(spool, l.file)
+		file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_EXCL, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		group, fetching := errgroup.WithContext(ctx)
+		group.SetLimit(fetchers)
+		for _, g := range l.segments {
+			group.Go(func() error { return s.fetchSegment(fetching, g, file) })
+		}
+		err = errors.Join(group.Wait(), file.Close())
+		if err != nil {
+			return nil, err
+		}
+		id, err := idOfFile(path)
+		if err == nil && id != l.id {
+			err = fmt.Errorf("it begins as the log %s does, not %s", id, l.id)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("the binary log %s in the bucket: %w", l.file, err)
+		}
+		files = append(files, path)
+	}
+	return files, nil
+}
+
+func (s *Store) fetchSegment(ctx context.Context, g segment, file io.WriterAt) error {
+	content, err := s.bucket.read(ctx, g.object)
+	if err != nil {
+		return err
+	}
+	plain, err := s.keys.open(strings.NewReader(string(content)))
+	if err == nil {
+		content, err = io.ReadAll(plain)
+	}
+	if err == nil && int64(len(content)) != g.end-g.start {
+		err = fmt.Errorf("it has %d bytes, want %d", len(content), g.end-g.start)
+	}
+	if err != nil {
+		return fmt.Errorf("open %s: %w", g.object, err)
+	}
+	_, err = file.WriteAt(content, g.start)
+	return err
+}
+
+// vacant refuses a server on which the schemas have tables, unless they may be replaced, or are used by somebody.
+func (s *server) vacant(ctx context.Context, schemas []string, replace bool) error {
+	for _, schema := range schemas {
+		var tables, sessions int
+		if err := s.db.QueryRow(ctx, `SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = ?`, schema).Scan(&tables); err != nil {
+			return fmt.Errorf("look for tables: %w", err)
+		}
+		if tables > 0 && !replace {
+			return fmt.Errorf("the schema %s has %d tables on this server: a restore replaces them; say --replace if that is meant", schema, tables)
+		}
+		if err := s.db.QueryRow(ctx, `SELECT COUNT(*) FROM information_schema.processlist WHERE db = ?`, schema).Scan(&sessions); err != nil {
+			return fmt.Errorf("look for sessions: %w", err)
+		}
+		if sessions > 0 {
+			return fmt.Errorf("%d sessions use the schema %s: stop the components before a restore", sessions, schema)
+		}
+	}
+	return nil
+}
+
+// load replaces the schemas of a backup by the dump.
+func (s *Store) load(ctx context.Context, server *server, b Backup, path string) error {
+	command, err := server.client(ctx)
+	if err != nil {
+		return err
+	}
+	input, err := command.StdinPipe()
+	if err != nil {
+		return err
+	}
+	if err := command.Start(); err != nil {
+		return ended(command, err)
+	}
+	seen := &sqlSeen{}
+	err = func() error {
+		for _, schema := range b.Schemas {
+			if _, err := fmt.Fprintf(input, "DROP DATABASE IF EXISTS %s;\n", quoted(schema)); err != nil {
+				return err
+			}
+		}
+		if err := s.unseal(path, io.MultiWriter(input, seen)); err != nil {
+			return err
+		}
+		return seen.whole()
+	}()
+	// A client that has ended says why better than the pipe that broke.
+	err = errors.Join(ended(command, errors.Join(input.Close(), command.Wait())), err)
+	if err != nil {
+		return fmt.Errorf("restore the dump of %s: %w", b.Name, err)
+	}
+	return nil
+}
+
+// client is the server's command line client, which runs what is written to it and stops at the first error.
+func (s *server) client(ctx context.Context) (*exec.Cmd, error) {
+	return s.command(ctx, "client", "--batch", "--binary-mode", "--max-allowed-packet=1G", "--default-character-set=utf8mb4")
+}
+
+func quoted(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }
+
+// replay applies binary logs from an offset of the first on, until a second. It returns when the last event was written.
+func (s *server) replay(ctx context.Context, files []string, offset int64, until time.Time) (time.Time, error) {
+	arguments := []string{"--start-position=" + strconv.FormatInt(offset, 10)}
+	// The server gives GTIDs of its own, and what MariaDB adds for people is of no use.
+	for _, option := range []string{"--skip-gtids", "--skip-annotate-row-events"} {
+		ok, err := s.understands(ctx, "binlog", option)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if ok {
+			arguments = append(arguments, option)
+		}
+	}
+	if !until.IsZero() {
+		arguments = append(arguments, "--stop-datetime="+until.UTC().Format(time.DateTime))
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	from, err := s.command(ctx, "binlog", append(arguments, files...)...)
+	if err != nil {
+		return time.Time{}, err
+	}
+	to, err := s.client(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	output, err := from.StdoutPipe()
+	if err != nil {
+		return time.Time{}, err
+	}
+	input, err := to.StdinPipe()
+	if err != nil {
+		return time.Time{}, err
+	}
+	if err := to.Start(); err != nil {
+		return time.Time{}, ended(to, err)
+	}
+	if err := from.Start(); err != nil {
+		cancel()
+		return time.Time{}, errors.Join(ended(from, err), to.Wait())
+	}
+	last, err := copyStatements(input, output)
+	if err != nil {
+		cancel()
+	}
+	err = errors.Join(ended(from, from.Wait()), ended(to, errors.Join(input.Close(), to.Wait())), err)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("apply binary logs: %w", err)
+	}
+	return last, nil
+}
+
+var (
+	accounts = regexp.MustCompile(`(?i)^\s*((create|alter|drop|rename)\s+(or\s+replace\s+)?(user|role)|grant|revoke|set\s+(password|default\s+role))\b`)
+	written  = regexp.MustCompile(`^#(\d{6} +\d{1,2}:\d\d:\d\d) server id `)
+)
+
+const endOfStatement = "/*!*/;"
+
+// copyStatements copies what the tool writes, but for statements about accounts: those of this server are made by its
+// installation. It returns when the last event was written. Statements hold no data, which is all in events of rows, so that nothing that a customer
+// wrote is taken for a statement or its end.
+func copyStatements(w io.Writer, r io.Reader) (last time.Time, err error) {
+	lines, out := bufio.NewReaderSize(r, 1<<20), bufio.NewWriterSize(w, 1<<20)
+	begins, dropping := true, false
+	for {
+		line, err := lines.ReadSlice('\n')
+		long := errors.Is(err, bufio.ErrBufferFull)
+		if err != nil && !long && !errors.Is(err, io.EOF) {
+			return last, err
+		}
+		text := string(line[:min(len(line), 256)])
+		if begins && accounts.MatchString(text) {
+			dropping = true
+		}
+		if match := written.FindStringSubmatch(text); begins && match != nil {
+			if at, err := time.Parse("060102 15:04:05", strings.Join(strings.Fields(match[1]), " ")); err == nil {
+				last = later(last, at)
+			}
+		}
+		ends := strings.HasSuffix(strings.TrimRight(string(line[max(0, len(line)-16):]), "\r\n"), endOfStatement)
+		if !dropping {
+			if _, err := out.Write(line); err != nil {
+				return last, err
+			}
+		}
+		comment := strings.HasPrefix(text, "#") || strings.TrimSpace(text) == ""
+		begins = ends || begins && comment
+		dropping = dropping && !ends
+		if errors.Is(err, io.EOF) {
+			return last, out.Flush()
+		}
+	}
+}

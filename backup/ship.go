@@ -1,0 +1,377 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"tienda/sqldb"
+)
+
+// ShipOptions say how binary logs are shipped.
+type ShipOptions struct {
+	// Server is whose binary logs are shipped.
+	Server sqldb.Config
+	// Every is how often, and so what a disaster costs at most, with the time that an upload takes.
+	Every time.Duration
+	// Spool is a folder for what is not shipped yet; a temporary one when it is empty.
+	Spool   string
+	Program string
+	Now     func() time.Time
+}
+
+// Shipper ships the binary logs of one server. There must not be two for one server and bucket.
+type Shipper struct {
+	store   *Store
+	options ShipOptions
+
+	mu       sync.Mutex
+	covered  time.Time // everything the server had written by then is in the bucket
+	segments int64
+	bytes    int64
+	failures int64
+}
+
+// NewShipper makes one; [Shipper.Run] has it work.
+func NewShipper(store *Store, options ShipOptions) *Shipper {
+	return &Shipper{store: store, options: options}
+}
+
+// place is how far shipping has come.
+type place struct {
+	history, file, id string
+	end               int64
+}
+
+const (
+	pauseAfterFailure = 2 * time.Second
+	largestSegment    = 8 << 20
+)
+
+// Run ships until ctx ends, through restarts of the server and failures of the bucket.
+func (p *Shipper) Run(ctx context.Context) {
+	for {
+		err := p.follow(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		p.failed(ctx, err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pauseAfterFailure):
+		}
+	}
+}
+
+func (p *Shipper) failed(ctx context.Context, err error) {
+	p.mu.Lock()
+	p.failures++
+	p.mu.Unlock()
+	p.store.log.ErrorContext(ctx, "binary logs are not shipped", "err", err)
+}
+
+// Covered is the time until which everything the server had written is in the bucket.
+func (p *Shipper) Covered() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.covered
+}
+
+// follow ships as long as the connection to the server lasts.
+func (p *Shipper) follow(ctx context.Context) (err error) {
+	server, err := connect(ctx, p.options.Server)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = server.close() }() // nothing was written
+	at, err := p.resume(ctx, server)
+	if err != nil {
+		return err
+	}
+	spool, err := os.MkdirTemp(p.options.Spool, "binlogs-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(spool)
+	running, stop := context.WithCancel(ctx)
+	option, err := server.either(ctx, "binlog", "--connection-server-id", "--stop-never-slave-server-id")
+	if err != nil {
+		stop()
+		return err
+	}
+	command, err := server.command(running, "binlog", "--read-from-remote-server", "--raw", "--stop-never", option+"=64999", "--result-file="+spool+"/", at.file)
+	if err == nil {
+		err = command.Start()
+	}
+	if err != nil {
+		stop()
+		return err
+	}
+	over := make(chan error, 1)
+	go func() { over <- command.Wait() }()
+	var group sync.WaitGroup
+	group.Go(func() { p.begin(running, at.history) })
+	defer group.Wait()
+	tick := time.NewTicker(p.options.Every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if err := p.ship(ctx, server, spool, at); err != nil {
+				if errors.Is(err, errNoBinlog) {
+					stop()
+					<-over
+					return err
+				}
+				p.failed(ctx, err)
+			}
+		case err := <-over:
+			stop()
+			err = errors.Join(ended(command, err), errors.New("the server has ended the connection"))
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.options.Every+10*time.Second)
+			defer cancel()
+			return errors.Join(err, p.ship(last, server, spool, at))
+		}
+	}
+}
+
+// resume finds out where to go on: behind what is shipped already if the server still has it, and otherwise with the log that the
+// server writes at this moment, as a new history.
+func (p *Shipper) resume(ctx context.Context, server *server) (*place, error) {
+	on, format, err := server.binlog(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case !on:
+		return nil, errors.New("the server writes no binary log: start it with log_bin")
+	case format != "ROW":
+		return nil, fmt.Errorf("binlog_format is %s: set it to ROW, because statements may have another effect when they are repeated", format)
+	}
+	logs, err := server.logs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, err := p.store.histories(ctx)
+	if err != nil {
+		return nil, err
+	}
+	why := "the bucket has no binary logs yet"
+	if len(all) > 0 {
+		h := all[len(all)-1]
+		last := h.logs[len(h.logs)-1]
+		i := slices.IndexFunc(logs, func(l logFile) bool { return l.name == last.file })
+		id := ""
+		if i >= 0 {
+			if id, err = server.logID(ctx, last.file); err != nil {
+				return nil, err
+			}
+		}
+		switch {
+		case i < 0:
+			why = fmt.Sprintf("the server has no binary log %s, which was the last that was shipped", last.file)
+		case id != last.id:
+			why = fmt.Sprintf("the server's binary log %s is another one than that which was shipped", last.file)
+		case logs[i].size < last.end:
+			why = fmt.Sprintf("the server's binary log %s is shorter than what was shipped of it", last.file)
+		default:
+			return &place{h.name, last.file, last.id, last.end}, nil
+		}
+	}
+	now := logs[len(logs)-1].name
+	id, err := server.logID(ctx, now)
+	if err != nil {
+		return nil, err
+	}
+	at := &place{history: p.options.Now().UTC().Format(nameLayout) + "-" + id, file: now, id: id}
+	p.store.log.WarnContext(ctx, "a new history of binary logs begins", "history", at.history, "log", at.file, "why", why)
+	return at, nil
+}
+
+// begin takes a backup when the history has none: without one its binary logs could not be used.
+func (p *Shipper) begin(ctx context.Context, name string) {
+	for {
+		done, err := p.begun(ctx, name)
+		if done || ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			p.failed(ctx, fmt.Errorf("the backup that a history begins with: %w", err))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(p.options.Every):
+		}
+	}
+}
+
+func (p *Shipper) begun(ctx context.Context, name string) (done bool, err error) {
+	all, err := p.store.histories(ctx)
+	if err != nil {
+		return false, err
+	}
+	i := slices.IndexFunc(all, func(h history) bool { return h.name == name })
+	if i < 0 {
+		return false, nil // nothing of it is shipped yet
+	}
+	backups, err := p.store.List(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, b := range backups {
+		if b.Position != nil && slices.ContainsFunc(all[i].logs, func(l shippedLog) bool { return l.file == b.Position.File && l.id == b.Position.ID }) {
+			return true, nil
+		}
+	}
+	b, err := p.store.Create(ctx, p.options.Server, p.options.Program, p.options.Now)
+	if err == nil {
+		p.store.log.InfoContext(ctx, "the history has its first backup", "history", name, "backup", b.Name)
+	}
+	return err == nil, err
+}
+
+// ship sends what the tool has written to the spool since the last time.
+func (p *Shipper) ship(ctx context.Context, server *server, spool string, at *place) error {
+	asked := p.options.Now()
+	target, positionErr := server.position(ctx)
+	for {
+		path := filepath.Join(spool, at.file)
+		whole, err := p.shipLog(ctx, path, at)
+		if err != nil {
+			return err
+		}
+		next, err := following(spool, at.file)
+		if err != nil {
+			return err
+		}
+		if next == "" || !whole {
+			break
+		}
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+		at.file, at.id, at.end = next, "", 0
+	}
+	if positionErr != nil {
+		return positionErr
+	}
+	if at.file == target.name && at.end >= target.size {
+		p.mu.Lock()
+		p.covered = asked
+		p.mu.Unlock()
+	}
+	return nil
+}
+
+// shipLog sends the whole events behind at.end of a log in the spool. whole is false while the tool has not copied yet what was
+// shipped before.
+func (p *Shipper) shipLog(ctx context.Context, path string, at *place) (whole bool, err error) {
+	if at.id == "" {
+		if at.id, err = idOfFile(path); err != nil || at.id == "" {
+			return false, err
+		}
+	}
+	file, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil || info.Size() < at.end {
+		return false, err
+	}
+	for at.end < info.Size() {
+		text := make([]byte, min(info.Size()-at.end, largestSegment))
+		if _, err := file.ReadAt(text, at.end); err != nil {
+			return false, err
+		}
+		if text, err = p.events(text, file, at.end, info.Size()); err != nil || len(text) == 0 {
+			return err == nil, err
+		}
+		if err := p.send(ctx, text, at); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// events cuts text, which stands at an offset of a log, behind its last whole event. An event that is longer than text is read whole.
+func (p *Shipper) events(text []byte, file io.ReaderAt, offset, size int64) ([]byte, error) {
+	skip := 0
+	if offset == 0 {
+		skip = len(binlogMagic)
+	}
+	if len(text) < skip {
+		return nil, nil
+	}
+	length, _, err := wholeEvents(text[skip:])
+	if err != nil {
+		return nil, err
+	}
+	if length > 0 {
+		return text[:skip+int(length)], nil
+	}
+	e, _, err := eventAt(text[skip:])
+	if err != nil || e.length == 0 || offset+int64(skip)+e.length > size {
+		return nil, err // the rest of it comes
+	}
+	text = make([]byte, int64(skip)+e.length)
+	_, err = file.ReadAt(text, offset)
+	return text, err
+}
+
+// send stores a segment and moves on behind it.
+func (p *Shipper) send(ctx context.Context, text []byte, at *place) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	skip := 0
+	if at.end == 0 {
+		skip = len(binlogMagic)
+	}
+	_, last, err := wholeEvents(text[skip:])
+	if err != nil {
+		return err
+	}
+	sealed, err := p.store.sealBytes(text)
+	if err != nil {
+		return err
+	}
+	g := segment{history: at.history, file: at.file, id: at.id, start: at.end, end: at.end + int64(len(text)), last: last}
+	if err := p.store.putBytes(ctx, g.name(), sealed); err != nil {
+		return err
+	}
+	at.end = g.end
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.segments++
+	p.bytes += int64(len(sealed))
+	return nil
+}
+
+// following is the log in the spool that comes after one, or empty.
+func following(spool, file string) (string, error) {
+	n, err := logNumber(file)
+	if err != nil {
+		return "", err
+	}
+	entries, err := os.ReadDir(spool)
+	if err != nil {
+		return "", err
+	}
+	for _, entry := range entries {
+		if m, err := logNumber(entry.Name()); err == nil && m == n+1 {
+			return entry.Name(), nil
+		}
+	}
+	return "", nil
+}
