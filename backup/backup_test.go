@@ -31,13 +31,15 @@ type stand struct {
 	backend *s3mem.Backend
 }
 
-func newStand(t *testing.T) *stand {
+func newStand(t *testing.T) *stand { return newStandAt(t, gofakes3.DefaultTimeSource()) }
+
+func newStandAt(t *testing.T, clock gofakes3.TimeSource) *stand {
 	t.Helper()
-	s := &stand{backend: s3mem.New()}
+	s := &stand{backend: s3mem.New(s3mem.WithTimeSource(clock))}
 	if err := s.backend.CreateBucket("backups"); err != nil {
 		t.Fatal(err)
 	}
-	service := gofakes3.New(s.backend, gofakes3.WithLogger(gofakes3.DiscardLog())).Server()
+	service := gofakes3.New(s.backend, gofakes3.WithLogger(gofakes3.DiscardLog()), gofakes3.WithTimeSource(clock), gofakes3.WithTimeSkewLimit(0)).Server()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if refuse := s.refuse.Load(); refuse != nil && (*refuse)(w, r) {
 			return
@@ -78,7 +80,7 @@ func (s *stand) change(t *testing.T, name string, change func([]byte) []byte) {
 		t.Fatal(err)
 	}
 	text = change(text)
-	if _, err := s.backend.PutObject("backups", "shop/"+name, nil, strings.NewReader(string(text)), int64(len(text)), nil); err != nil {
+	if _, err := s.backend.PutObject("backups", "shop/"+name, map[string]string{}, strings.NewReader(string(text)), int64(len(text)), nil); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -110,13 +112,17 @@ type database struct {
 	db     *sql.DB
 	backup sqldb.Config
 	folder string
+	id     string
 }
 
-var withLogs = []string{"--log-bin=binlog", "--binlog-format=ROW", "--server-id=1", "--sync-binlog=1", "--innodb-flush-log-at-trx-commit=1"}
+var withLogs = []string{"--log-bin=binlog", "--binlog-format=ROW", "--sync-binlog=1", "--innodb-flush-log-at-trx-commit=1"}
+
+// serverID numbers servers: those that begin in the same second must differ in it.
+var serverID atomic.Int32
 
 func newDatabase(t *testing.T) *database {
 	t.Helper()
-	d := &database{t: t, folder: t.TempDir()}
+	d := &database{t: t, folder: t.TempDir(), id: fmt.Sprintf("--server-id=%d", serverID.Add(1))}
 	d.start()
 	t.Cleanup(func() { d.Kill() })
 	d.exec("DROP USER IF EXISTS ''@localhost")
@@ -126,9 +132,16 @@ func newDatabase(t *testing.T) *database {
 func (d *database) start() {
 	d.t.Helper()
 	var err error
-	if d.Private, err = StartPrivate(d.t.Context(), true, d.folder, 0, withLogs...); err != nil {
+	if d.Private, err = StartPrivate(d.t.Context(), true, d.folder, 0, append(withLogs, d.id)...); err != nil {
 		d.t.Fatalf("%v; test/mariadb.sh installs MariaDB", err)
 	}
+	d.open()
+}
+
+// open connects to the server.
+func (d *database) open() {
+	d.t.Helper()
+	var err error
 	host := strings.TrimSuffix(strings.TrimPrefix(d.Server.URL, "jdbc:mysql://"), "/")
 	if d.db, err = sql.Open("mysql", "root@tcp("+host+")/"); err != nil {
 		d.t.Fatal(err)
@@ -196,7 +209,15 @@ func (d *database) content() []string {
 	return rows
 }
 
-func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(os.Stderr, nil)) }
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// scrape is what Prometheus is told.
+func scrape(t *testing.T, m *Monitor) string {
+	t.Helper()
+	answer := httptest.NewRecorder()
+	m.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	return answer.Body.String()
+}
 
 // ship ships in the background, until the function it returns is called.
 func ship(t *testing.T, store *Store, server sqldb.Config) (*Shipper, func()) {

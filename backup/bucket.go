@@ -120,7 +120,7 @@ func (b *Bucket) read(ctx context.Context, name string) ([]byte, error) {
 	if err != nil {
 		return nil, b.failed("read", name, err)
 	}
-	defer content.Close()
+	defer func() { _ = content.Close() }() // it is only read
 	text, err := io.ReadAll(io.LimitReader(content, most))
 	if err != nil {
 		return nil, b.failed("read", name, err)
@@ -169,6 +169,9 @@ func (b *Bucket) removeUnfinished(ctx context.Context, before time.Time) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for upload := range b.client.ListIncompleteUploads(ctx, b.bucket, b.prefix+dumpsFolder, true) {
+		if minio.ToErrorResponse(upload.Err).Code == minio.NoSuchUpload {
+			return nil // some services say so when there is none
+		}
 		if upload.Err != nil {
 			return b.failed("list broken uploads of", dumpsFolder, upload.Err)
 		}

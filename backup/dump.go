@@ -166,7 +166,7 @@ func (s *server) logID(ctx context.Context, file string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer os.RemoveAll(folder)
+	defer func() { _ = os.RemoveAll(folder) }() // a temporary folder
 	running, stop := context.WithTimeout(ctx, time.Minute)
 	defer stop()
 	command, err := s.command(running, "binlog", "--read-from-remote-server", "--raw", "--result-file="+folder+"/", file)
@@ -189,7 +189,7 @@ func (s *server) logID(ctx context.Context, file string) (string, error) {
 		if id != "" || idErr != nil || over {
 			stop()
 			if !over {
-				<-done
+				err = <-done
 			}
 			if id == "" && idErr == nil {
 				idErr = errors.Join(ended(command, err), errors.New("the server did not send the beginning of the log"))

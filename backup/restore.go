@@ -62,7 +62,7 @@ func (s *Store) Restore(ctx context.Context, config sqldb.Config, o RestoreOptio
 	if err != nil {
 		return Restored{}, err
 	}
-	defer os.RemoveAll(spool)
+	defer func() { _ = os.RemoveAll(spool) }() // a temporary folder
 	logs, err := s.logsAfter(ctx, b, o.Until)
 	if err != nil {
 		return Restored{}, err
@@ -156,7 +156,7 @@ func (s *Store) Fetch(ctx context.Context, name string, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(spool)
+	defer func() { _ = os.RemoveAll(spool) }() // a temporary folder
 	path := filepath.Join(spool, "dump")
 	if err := s.fetch(ctx, b, path); err != nil {
 		return err

@@ -45,8 +45,6 @@ func (s *Store) LastTest(ctx context.Context) (Test, error) {
 
 // TestOptions say how a backup is tested.
 type TestOptions struct {
-	// MariaDB says whose server the throwaway server is.
-	MariaDB bool
 	// Folder is for the server's data and what is fetched; a temporary one when it is empty.
 	Folder string
 	// Look is given the server with everything restored, and what that is; its error fails the test.
@@ -81,12 +79,12 @@ func (s *Store) tryRestore(ctx context.Context, o TestOptions) (Restored, error)
 	if err != nil {
 		return Restored{}, err
 	}
-	defer os.RemoveAll(folder)
+	defer func() { _ = os.RemoveAll(folder) }() // a temporary folder
 	b, err := s.Find(ctx, "", time.Time{})
 	if err != nil {
 		return Restored{}, err
 	}
-	server, err := StartPrivate(ctx, o.MariaDB, folder, 0, "--skip-log-bin", "--innodb-flush-log-at-trx-commit=0")
+	server, err := StartPrivate(ctx, ofMariaDB(b.Server), folder, 0, "--skip-log-bin", "--innodb-flush-log-at-trx-commit=0")
 	if err != nil {
 		return Restored{Backup: b}, err
 	}

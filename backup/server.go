@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"tienda/sqldb"
 )
@@ -15,7 +14,6 @@ import (
 type server struct {
 	db      *sqldb.DB
 	version string
-	mariadb bool
 	*tools
 }
 
@@ -33,14 +31,15 @@ func connect(ctx context.Context, config sqldb.Config) (*server, error) {
 	s := &server{db: db}
 	err = db.QueryRow(ctx, `SELECT VERSION()`).Scan(&s.version)
 	if err == nil {
-		s.mariadb = strings.Contains(s.version, "MariaDB")
-		s.tools, err = newTools(s.mariadb, login)
+		s.tools, err = newTools(ofMariaDB(s.version), login)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("ask the database server: %w", err), db.Close())
 	}
 	return s, nil
 }
+
+func ofMariaDB(version string) bool { return strings.Contains(version, "MariaDB") }
 
 func (s *server) close() error { return errors.Join(s.db.Close(), s.tools.close()) }
 
@@ -147,21 +146,4 @@ func (s *server) position(ctx context.Context) (logFile, error) {
 		return logFile{}, err
 	}
 	return logs[len(logs)-1], nil
-}
-
-// reachable waits until the server answers.
-func reachable(ctx context.Context, config sqldb.Config, patience time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for {
-		s, err := connect(ctx, config)
-		if err == nil {
-			return s.close()
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("the database server does not answer: %w", err)
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
 }

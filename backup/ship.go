@@ -99,7 +99,7 @@ func (p *Shipper) follow(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(spool)
+	defer func() { _ = os.RemoveAll(spool) }() // a temporary folder
 	running, stop := context.WithCancel(ctx)
 	option, err := server.either(ctx, "binlog", "--connection-server-id", "--stop-never-slave-server-id")
 	if err != nil {
@@ -127,8 +127,7 @@ func (p *Shipper) follow(ctx context.Context) (err error) {
 			if err := p.ship(ctx, server, spool, at); err != nil {
 				if errors.Is(err, errNoBinlog) {
 					stop()
-					<-over
-					return err
+					return errors.Join(err, ended(command, <-over))
 				}
 				p.failed(ctx, err)
 			}

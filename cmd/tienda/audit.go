@@ -28,7 +28,7 @@ const (
 // Run audits the databases in the data folder, or those that SPRING_DATASOURCE_URL names, as migrate
 // finds them. It neither makes, migrates nor changes any.
 func (c *auditCommand) Run(ctx context.Context, term terminal, environ environment) error {
-	result, err := c.audit(ctx, environ)
+	result, err := c.audit(ctx, environ, time.Now)
 	if err != nil {
 		return exit{statusBlind, fmt.Errorf("audit: %w", err)}
 	}
@@ -48,7 +48,7 @@ func (c *auditCommand) Run(ctx context.Context, term terminal, environ environme
 	return nil
 }
 
-func (c *auditCommand) audit(ctx context.Context, environ environment) (*audit.Result, error) {
+func (c *auditCommand) audit(ctx context.Context, environ environment, now func() time.Time) (*audit.Result, error) {
 	if c.Grace < 0 {
 		return nil, errors.New("--grace must not be negative")
 	}
@@ -76,5 +76,5 @@ func (c *auditCommand) audit(ctx context.Context, environ environment) (*audit.R
 		return nil, fmt.Errorf("the folder %s lacks %s: name the folder of the whole shop with --data DIR, or its server with SPRING_DATASOURCE_URL",
 			c.Data, strings.Join(missing, ", "))
 	}
-	return audit.Run(ctx, databases, audit.Options{Grace: c.Grace, Now: time.Now})
+	return audit.Run(ctx, databases, audit.Options{Grace: c.Grace, Now: now})
 }

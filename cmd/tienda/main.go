@@ -56,6 +56,8 @@ type commands struct {
 	Migrate migrateCommand `cmd:"" help:"Bring the databases up to date and exit."`
 	Load    loadCommand    `cmd:"" help:"Drive customers through a shop, measure it, and prove what it did with their orders."`
 	Audit   auditCommand   `cmd:"" help:"Check the invariants of a shop over its databases, which may be in use."`
+	Backup  backupCommand  `cmd:"" help:"Take, ship, list and test backups of a shop's MySQL server."`
+	Restore restoreCommand `cmd:"" help:"Bring a server back from a backup and its binary logs."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 
