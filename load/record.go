@@ -24,6 +24,8 @@ type Checkout struct {
 	Status int `json:"status"`
 	// Order is the one that the shop named, if any.
 	Order api.ID `json:"orderId"`
+	// Answered is when the customer had the last answer, or gave up.
+	Answered time.Time `json:"answeredAt"`
 
 	who     *account
 	write   write
@@ -115,6 +117,7 @@ func (r *record) outcome(c *Checkout) {
 	}
 	r.outcomes[name]++
 	r.last = time.Now()
+	c.Answered = r.last
 }
 
 // Unknown names the outcome of a checkout that was never answered.
