@@ -37,6 +37,7 @@ type overview struct {
 	DataCenter   string
 	Applications []appRow
 	Total        int
+	Replicas     []node
 	General      []fact
 }
 
@@ -69,6 +70,7 @@ func (s *Server) overview() overview {
 		DataCenter:  dataCenter,
 		General:     s.general(now),
 	}
+	o.Replicas = s.peers.others()
 	o.Warning, o.Emergency = o.Health.warning(now.Sub(s.started))
 	for _, app := range s.registry.applications(everything).Applications {
 		row := newAppRow(app)
@@ -144,15 +146,24 @@ func (s *Server) general(now time.Time) []fact {
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)
 	const mb = 1 << 20
+	var all, there, gone []string
+	for _, n := range s.peers.others() {
+		all = append(all, n.URL)
+		if n.Available {
+			there = append(there, n.URL)
+		} else {
+			gone = append(gone, n.URL)
+		}
+	}
 	return []fact{
 		{"server-uptime", uptime(now.Sub(s.started))},
 		{"environment", environment},
 		{"num-of-cpus", fmt.Sprint(runtime.NumCPU())},
 		{"total-avail-memory", fmt.Sprintf("%dmb", memory.Sys/mb)},
 		{"current-memory-usage", fmt.Sprintf("%dmb (%d%%)", memory.Alloc/mb, memory.Alloc*100/memory.Sys)},
-		{"registered-replicas", ""},
-		{"available-replicas", ""},
-		{"unavailable-replicas", ""},
+		{"registered-replicas", strings.Join(all, ", ")},
+		{"available-replicas", strings.Join(there, ", ")},
+		{"unavailable-replicas", strings.Join(gone, ", ")},
 	}
 }
 

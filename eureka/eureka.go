@@ -7,10 +7,12 @@
 // holds to people at /. The Client registers one instance, renews its lease and
 // finds the instances of others.
 //
-// A Server is a single node: it neither replicates to peers nor fetches from
-// remote regions. A registry that restarts is filled again by its clients,
-// whose next heartbeat it answers with 404. It also differs from the Netflix
-// server where that one is merely slow or blames itself: answers are never
+// Peers make one registry of several Servers, which pass on what their clients
+// tell them, also to and from nodes of the Netflix server. A Server does not
+// fetch from remote regions. One that restarts alone is filled again by its
+// clients, whose next heartbeat it answers with 404; with peers it copies what
+// they know first. It differs from the Netflix server where that one is merely
+// slow or blames itself: answers are never
 // cached, so a registration is visible at once, and an unknown value in a
 // status override is answered with 400 instead of 500.
 //

@@ -163,6 +163,25 @@ func (r *registry) register(in Instance, replication bool) {
 	r.grant(now, in, replication)
 }
 
+// adopt takes over what a peer knows, when this node starts.
+func (r *registry) adopt(apps Applications) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, app := range apps.Applications {
+		for _, in := range app.Instances {
+			in.normalize()
+			if check(&in, strings.ToUpper(app.Name)) == nil {
+				r.grant(r.now(), in, true)
+			}
+		}
+	}
+	r.expected = 0
+	for _, leases := range r.leases {
+		r.expected += len(leases)
+	}
+	r.expected = max(1, r.expected)
+}
+
 func (r *registry) grant(now time.Time, in Instance, replication bool) {
 	k := key{in.App, in.InstanceID}
 	existing := r.find(k)

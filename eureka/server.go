@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -38,6 +39,8 @@ type Settings struct {
 	EvictionIntervalTimerInMs int `koanf:"eviction-interval-timer-in-ms"`
 	// RetentionTimeInMSInDeltaQueue is how long a change is part of the delta.
 	RetentionTimeInMSInDeltaQueue int `koanf:"retention-time-in-m-s-in-delta-queue"`
+	// Peers are the nodes of this registry as clients name them; see [NewPeers]. None means that there is one.
+	Peers []string `koanf:"peers"`
 }
 
 // DefaultSettings are the defaults of Spring Cloud Netflix.
@@ -79,6 +82,8 @@ type Server struct {
 	started  time.Time
 	mux      *http.ServeMux
 	zips     sync.Pool // of *gzip.Writer, each of which is most of a megabyte
+	id       string    // tells this node from its peers
+	peers    *Peers    // nil when it is the only node
 }
 
 // NewServer returns a server without instances.
@@ -88,6 +93,7 @@ func NewServer(settings Settings, now func() time.Time) *Server {
 		now:      now,
 		started:  now(),
 		mux:      http.NewServeMux(),
+		id:       rand.Text(),
 	}
 	for pattern, handle := range map[string]handler{
 		"GET /eureka/apps":                      s.applications,
@@ -105,6 +111,7 @@ func NewServer(settings Settings, now func() time.Time) *Server {
 		"GET /eureka/svips/{vip}":               s.secureVIP,
 		"PUT /eureka/asg/{name}/status":         s.autoScalingGroup,
 		"GET /eureka/status":                    s.status,
+		"POST /eureka/peerreplication/batch":    s.replicate,
 		"GET /lastn":                            s.lastN,
 		"GET /{$}":                              s.dashboard,
 	} {
@@ -162,6 +169,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	*inner = *r
 	inner.URL = new(*r.URL)
 	inner.URL.Path, inner.URL.RawPath = decoded, clean
+	if r.Header.Get(identityHeader) != "" {
+		w.Header().Set(identityHeader, s.id) // a peer that is not sure whether it asks itself
+	}
 	s.mux.ServeHTTP(w, inner)
 	r.Pattern = inner.Pattern
 }
@@ -273,6 +283,7 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	s.registry.register(in, isReplication(r))
+	s.passInstance(r, key{in.App, in.InstanceID}, actionRegister)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
@@ -315,12 +326,15 @@ func (s *Server) renew(w http.ResponseWriter, r *http.Request) error {
 	case conflict:
 		return write(w, r, http.StatusConflict, "instance", stored, nil)
 	}
+	s.passInstance(r, instanceKey(r), actionHeartbeat)
 	w.WriteHeader(http.StatusOK)
 	return nil
 }
 
 func (s *Server) cancel(w http.ResponseWriter, r *http.Request) error {
-	return okIf(w, s.registry.cancel(instanceKey(r)))
+	found := s.registry.cancel(instanceKey(r))
+	s.pass(r, found, replica{Action: actionCancel})
+	return okIf(w, found)
 }
 
 func (s *Server) setStatus(w http.ResponseWriter, r *http.Request) error {
@@ -332,7 +346,9 @@ func (s *Server) setStatus(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return okIf(w, s.registry.override(instanceKey(r), status, dirty))
+	found := s.registry.override(instanceKey(r), status, dirty)
+	s.pass(r, found, replica{Action: actionStatus, Status: status, Dirty: dirtyTime(dirty)})
+	return okIf(w, found)
 }
 
 func (s *Server) removeStatus(w http.ResponseWriter, r *http.Request) error {
@@ -344,7 +360,9 @@ func (s *Server) removeStatus(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return okIf(w, s.registry.removeOverride(instanceKey(r), status, dirty))
+	found := s.registry.removeOverride(instanceKey(r), status, dirty)
+	s.pass(r, found, replica{Action: actionDeleteStatus, Status: status, Dirty: dirtyTime(dirty)})
+	return okIf(w, found)
 }
 
 func (s *Server) mergeMetadata(w http.ResponseWriter, r *http.Request) error {
@@ -352,7 +370,35 @@ func (s *Server) mergeMetadata(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return badRequest("the metadata is not well escaped: want ?key=value&key2=value2")
 	}
-	return okIf(w, s.registry.mergeMetadata(instanceKey(r), values))
+	found := s.registry.mergeMetadata(instanceKey(r), values)
+	s.passInstance(r, instanceKey(r), actionRegister)
+	return okIf(w, found)
+}
+
+// pass tells the peers of a change of the instance that a client's request is about, when it is one.
+func (s *Server) pass(r *http.Request, changed bool, change replica) {
+	if changed && !isReplication(r) {
+		k := instanceKey(r)
+		change.App, change.ID = k.app, k.id
+		s.peers.pass(change)
+	}
+}
+
+// passInstance tells the peers of an instance as it is now; of a heartbeat they need the instance's times and states alone.
+func (s *Server) passInstance(r *http.Request, k key, what action) {
+	if s.peers == nil || isReplication(r) {
+		return
+	}
+	in, ok := s.registry.instance(k)
+	if !ok {
+		return
+	}
+	change := registration(in)
+	change.Action = what
+	if what == actionHeartbeat {
+		change.Instance, change.Overridden = nil, in.OverriddenStatus
+	}
+	s.peers.pass(change)
 }
 
 func (s *Server) autoScalingGroup(http.ResponseWriter, *http.Request) error {

@@ -55,6 +55,14 @@ func services() []kit.Service {
 				}
 				server := eureka.NewServer(settings, time.Now)
 				env.Go(server.Run)
+				if len(settings.Peers) > 0 {
+					peers, err := eureka.NewPeers(server, settings.Peers, &http.Client{Timeout: 5 * time.Second}, env.Log)
+					if err != nil {
+						return nil, fmt.Errorf("eureka.server.peers: %w", err)
+					}
+					env.Go(peers.Run)
+					env.Check("peers", peers.Synced)
+				}
 				return server, countInstances(env, server)
 			}},
 		{Name: "zipkin", Title: "Tracing", Port: 9411, Infrastructure: true,
