@@ -276,7 +276,6 @@ func TestRefusals(t *testing.T) {
 		{"a component less", "services: {zipkin: null}", "services has no zipkin, which every shop needs."},
 		{"needs a stranger", "services: {user-service: {needs: [mailer]}}", "services.user-service.needs has mailer, which is no component."},
 		{"max below min", "defaults: {replicas: {min: 3, max: 2}}", "max is 2 and min is 3"},
-		{"two registries", "services: {service-discovery: {replicas: {min: 2}}}", "registries do not tell one another yet"},
 		{"demo in production", "shop: {profiles: [production], demo: true}", "Set shop.demo to false."},
 		{"origin in production", "shop: {profiles: [production, origin]}", "Choose one."},
 		{"entry without a name", "entry: {host: ''}", "entry.host is empty"},

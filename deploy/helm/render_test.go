@@ -73,7 +73,7 @@ func variants() []variant {
 		set("own keys", "identity: {generate: false}"),
 		set("stripe", "shop: {stripe: {existingSecret: stripe}}"),
 		set("stripe in the same namespace", "{shop: {stripe: {existingSecret: stripe}}, networkPolicy: {mode: allow-same-namespace}}"),
-		set("fixed numbers", "{defaults: {autoscaling: {enabled: false}, replicas: {min: 2}}, services: {service-discovery: {replicas: {min: 1}}}, priorityClasses: {create: false}}"),
+		set("fixed numbers", "{defaults: {autoscaling: {enabled: false}, replicas: {min: 2}}, priorityClasses: {create: false}}"),
 		set("memory", "defaults: {autoscaling: {memory: 64Mi}, resources: {limits: {memory: 1Gi}}, env: {GODEBUG: madvdontneed=1}, podAnnotations: {a.example/b: c}}"),
 		set("digest and pull secrets", "{image: {repository: registry.example.com/tienda, digest: 'sha256:"+strings.Repeat("a", 64)+"'}, imagePullSecrets: [{name: registry}]}"),
 		set("settings", "shop: {settings: {application.yml: 'logging: {level: {root: debug}}'}}"),
