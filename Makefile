@@ -6,7 +6,7 @@ LINT     := $(GO) tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
 VERSION  := $(shell git describe --always --dirty --abbrev=12 2>/dev/null)
 CREATED  := $(shell git log -1 --format=%ct 2>/dev/null)
 
-.PHONY: up build test mutants proof proof-short check lint journey bench scale memory image chart clean
+.PHONY: up build test mutants proof proof-short drill check lint journey bench scale memory image chart clean
 
 up: ## run the whole shop on this machine
 	$(GO) run ./cmd/tienda up
@@ -58,6 +58,10 @@ lint: ## formatting, vet and the linters of .golangci.yml
 	cd test/grammar && $(LINT) run ./...
 
 check: lint test ## exactly what CI runs
+
+drill: ## a shop's database is destroyed and brought back from its backups; the report is in bin/drill
+	./test/mariadb.sh
+	$(GO) run ./test/drill -version '$(VERSION)'
 
 bench: build ## the figures of docs/performance.md
 	./test/bench.sh

@@ -38,6 +38,7 @@ var rules = map[string]rule{
 	"journal":         {[]string{"api", "auth", "sqldb", "web"}, "the one thing that needs both web and sqldb"},
 	"test/fleet":      {[]string{"sqldb", "api"}, "knows a shop by its command line and its ports; sqldb asks MariaDB for its sessions, the tests are customers"},
 	"test/proof":      {[]string{"api", "load", "test/fleet"}, "an operator's proof: the fleet, customers, and nothing of the inside"},
+	"test/drill":      {[]string{"api", "backup", "load", "sqldb", "test/fleet"}, "an operator's drill: servers that are destroyed, the program's own commands, and customers"},
 	"test/scale":      {nil, "two shops are compared over HTTP, as customers see them"},
 	"test/mutants":    {nil, "plants bugs into the sources and runs the go command; it imports none of them"},
 	"kit":             {[]string{"eureka", "cloudconfig", "zipkin", "web", "sqldb", "fault"}, "the kit runs services and does not know them"},

@@ -28,10 +28,8 @@ type Invariant struct {
 // means that it could not look.
 func (f *Fleet) Audit(ctx context.Context, binary string) (Audited, error) {
 	command := exec.CommandContext(ctx, binary, "audit", "--json")
-	command.Env = plainEnvironment()
-	if f.MariaDB != nil {
-		command.Env = f.environ()
-	} else {
+	command.Env = f.environ()
+	if f.MariaDB == nil {
 		command.Args = append(command.Args, "--data", f.data())
 	}
 	var said bytes.Buffer

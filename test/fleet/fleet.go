@@ -33,6 +33,9 @@ type Options struct {
 	Set []string
 	// Replicas is how many processes there are of a component, 1 unless it is named.
 	Replicas map[string]int
+	// Database, if it is set, is a server that is there already, and the beginning of the names of the schemas on it:
+	// "jdbc:mysql://127.0.0.1:3306/tienda". It is for [StartOne].
+	Database string
 	// Ended, if it is set, is told of each end of a process before it is started again.
 	Ended func(p *Process, e Exit)
 }
@@ -114,7 +117,7 @@ func Start(ctx context.Context, options Options) (*Fleet, error) {
 	return f, nil
 }
 
-// StartOne runs the whole shop in one process, over embedded databases.
+// StartOne runs the whole shop in one process, over embedded databases unless there is another.
 func StartOne(ctx context.Context, options Options) (*Fleet, error) {
 	f, err := prepare(options)
 	if err != nil {
@@ -124,7 +127,7 @@ func StartOne(ctx context.Context, options Options) (*Fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Process{Name: "up", Component: "service-discovery", Port: 8761 + offset, logs: filepath.Join(options.Dir, "logs", "up"), environ: plainEnvironment()}
+	p := &Process{Name: "up", Component: "service-discovery", Port: 8761 + offset, logs: filepath.Join(options.Dir, "logs", "up"), environ: f.environ()}
 	f.Components = []*Process{p}
 	f.URL = fmt.Sprintf("http://127.0.0.1:%d", 8080+offset)
 	p.command = []string{options.Binary, "up", "--data", f.data(), "--port-offset", strconv.Itoa(offset)}
@@ -180,6 +183,12 @@ func (f *Fleet) data() string { return filepath.Join(f.options.Dir, "data") }
 
 // environ is the environment in which the program's own commands find the databases.
 func (f *Fleet) environ() []string {
+	switch {
+	case f.options.Database != "":
+		return append(plainEnvironment(), "SPRING_DATASOURCE_URL="+f.options.Database+"?createDatabaseIfNotExist=true", "SPRING_DATASOURCE_USERNAME=root")
+	case f.mysql == 0:
+		return plainEnvironment()
+	}
 	return append(plainEnvironment(), "SPRING_DATASOURCE_URL="+f.dataSource("tienda"), "SPRING_DATASOURCE_USERNAME=root")
 }
 
