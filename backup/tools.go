@@ -41,7 +41,7 @@ func newTools(mariadb bool, login sqldb.Login) (*tools, error) {
 			text += "ssl-verify-server-cert\n"
 		}
 	case login.Verified:
-		text += "ssl-mode=VERIFY_IDENTITY\n"
+		text += "ssl-mode=VERIFY_IDENTITY\nssl-ca=" + roots() + "\n" // which MySQL's do not know by themselves
 	case login.Encrypted:
 		text += "ssl-mode=REQUIRED\n"
 	}
@@ -49,6 +49,16 @@ func newTools(mariadb bool, login sqldb.Login) (*tools, error) {
 		return nil, errors.Join(err, t.close())
 	}
 	return t, nil
+}
+
+// roots is the file of the certificates that are trusted here.
+func roots() string {
+	for _, path := range []string{os.Getenv("SSL_CERT_FILE"), "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"} {
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	return ""
 }
 
 func (t *tools) login() string { return filepath.Join(t.folder, "login.cnf") }

@@ -17,7 +17,7 @@ import (
 // often as it may be run in a cluster. Without a server only its syntax is looked at.
 func TestAccounts(t *testing.T) {
 	t.Parallel()
-	objects := installed(t, variant{values: "database: {prefix: acct}"})
+	objects := installed(t, variant{values: "{database: {prefix: acct}, " + backups[1:]})
 	container := named[batchv1.Job](t, objects, "Job", "database-accounts").Spec.Template.Spec.Containers[0]
 	script := container.Args[0]
 	if same := named[corev1.ConfigMap](t, objects, "ConfigMap", "mysql").Data["accounts.sh"]; strings.TrimSpace(same) != strings.TrimSpace(script) {
@@ -43,7 +43,7 @@ func TestAccounts(t *testing.T) {
 	}
 	write("root-password", "")
 	schemas := strings.Fields(environment(container)["DATABASE_SCHEMAS"])
-	for _, schema := range schemas {
+	for _, schema := range append(schemas, "acct_backup") {
 		write(schema, "first")
 	}
 	run := func() {
@@ -89,6 +89,19 @@ func TestAccounts(t *testing.T) {
 	} {
 		if out, err := query("acct_order", "second", statement); err == nil {
 			t.Errorf("the account of order-service may %s: %s", statement, out)
+		}
+	}
+	must("root", "", "FLUSH PRIVILEGES")
+	if got := must("acct_backup", "first", "SELECT id FROM acct_order.kept"); got != "7" {
+		t.Errorf("the account of backups reads %q, want what was written", got)
+	}
+	must("acct_backup", "first", "FLUSH TABLES WITH READ LOCK; UNLOCK TABLES")
+	for _, statement := range []string{
+		"INSERT INTO acct_order.kept VALUES (8)", "DROP TABLE acct_order.kept", "SELECT * FROM mysql.user", "USE acctXorder", "CREATE DATABASE another",
+		"CREATE USER u@'%'", "GRANT SELECT ON acct_order.* TO acct_user@'%'", "SET GLOBAL max_connections = 1", "SELECT SLEEP(0) INTO OUTFILE '/tmp/acct'",
+	} {
+		if out, err := query("acct_backup", "first", statement); err == nil {
+			t.Errorf("the account of backups may %s: %s", statement, out)
 		}
 	}
 }

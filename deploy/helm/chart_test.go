@@ -121,6 +121,8 @@ func podOf(t *testing.T, object *unstructured.Unstructured) (corev1.PodTemplateS
 		return as[appsv1.StatefulSet](t, object).Spec.Template, true
 	case schema.GroupKind{Group: "batch", Kind: "Job"}:
 		return as[batchv1.Job](t, object).Spec.Template, true
+	case schema.GroupKind{Group: "batch", Kind: "CronJob"}:
+		return as[batchv1.CronJob](t, object).Spec.JobTemplate.Spec.Template, true
 	}
 	return corev1.PodTemplateSpec{}, false
 }
@@ -288,6 +290,12 @@ func TestRefusals(t *testing.T) {
 		{"deny without allow", "{baseline: {create: true}, networkPolicy: {mode: none}}", "choose per-edge or allow-same-namespace"},
 		{"istio in linkerd's", "mesh: {enabled: true, kind: istio}", "set mesh.namespace"},
 		{"a test without an entry", "{entry: {kind: none}, test: {address: 10.0.0.1}}", "there is no entry to go through"},
+		{"backups without the bucket's keys", "backup: {bucket: 'https://host/b', recipients: [age1x]}", "backup.existingSecret is empty"},
+		{"backups that nobody can open", "backup: {bucket: 'https://host/b', existingSecret: bucket}", "nobody could open the backups"},
+		{"a private key among the public ones", "backup: {recipients: [AGE-SECRET-KEY-1X]}", "backup/recipients"},
+		{"a bucket that is none", "backup: {bucket: 's3://b'}", "backup/bucket"},
+		{"tests of no backups", "backup: {restoreTest: {identitySecret: x}}", "there is nothing to test"},
+		{"shipping too seldom", "backup: {shipping: {everySeconds: 60}}", "everySeconds"},
 		{"misspelt", "networkPolicies: {mode: none}", "additional properties 'networkPolicies' not allowed"},
 		{"misspelt in a component", "services: {user-service: {replica: 2}}", "additional properties 'replica' not allowed"},
 		{"unknown mode", "networkPolicy: {mode: both}", "networkPolicy/mode"},
@@ -310,6 +318,9 @@ func TestVariablesStandOnce(t *testing.T) {
 	set := map[string]bool{}
 	for _, v := range variants() {
 		for _, deployment := range all[appsv1.Deployment](t, installed(t, v), "Deployment") {
+			if deployment.Labels["app.kubernetes.io/component"] == "backup" {
+				continue // nobody can add to it
+			}
 			seen := map[string]bool{}
 			for _, variable := range deployment.Spec.Template.Spec.Containers[0].Env {
 				if seen[variable.Name] {
@@ -392,14 +403,24 @@ func TestSnapshots(t *testing.T) {
 	}
 }
 
-// TestGolden compares both environments of the architecture with what they were, but for what is made anew each time.
+// goldens are renderings that are compared with what they were: both environments of the architecture, and what backups add.
+func goldens() map[string]variant {
+	return map[string]variant{
+		"stage": {files: []string{"values-stage.yaml"}}, "production": {files: []string{"values-production.yaml"}}, "backup": {values: backups},
+	}
+}
+
+// TestGolden compares renderings with what they were, but for what is made anew each time.
 func TestGolden(t *testing.T) {
 	t.Parallel()
-	for _, environment := range []string{"stage", "production"} {
+	for environment, v := range goldens() {
 		t.Run(environment, func(t *testing.T) {
 			t.Parallel()
 			var text strings.Builder
-			for _, object := range installed(t, variant{files: []string{"values-" + environment + ".yaml"}}) {
+			for _, object := range installed(t, v) {
+				if environment == "backup" && object.GetLabels()["app.kubernetes.io/component"] != "backup" {
+					continue
+				}
 				redact(object)
 				document, err := sigsyaml.Marshal(object.Object)
 				if err != nil {

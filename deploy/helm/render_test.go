@@ -45,6 +45,10 @@ type variant struct {
 	values string   // YAML on top of them
 }
 
+// backups are the values with which they are taken and tested.
+const backups = "{backup: {bucket: 'https://nyc3.digitaloceanspaces.com/shop-backups/stage', existingSecret: bucket, " +
+	"recipients: [age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p], restoreTest: {identitySecret: restore-test}}}"
+
 // variants are every values file and every switch.
 func variants() []variant {
 	set := func(name, values string) variant { return variant{name: name, values: values} }
@@ -69,6 +73,10 @@ func variants() []variant {
 		set("snapshots", "database: {mysql: {snapshots: {enabled: true}}}"),
 		set("percona", "database: {mode: percona, patienceSeconds: 900, percona: {size: 5, storage: {className: fast}}}"),
 		set("percona in the same namespace", "{networkPolicy: {mode: allow-same-namespace}, database: {mode: percona, patienceSeconds: 900, percona: {operatorNamespace: operators}}}"),
+		set("backups", backups),
+		set("backups in the same namespace", "{networkPolicy: {mode: allow-same-namespace}, "+backups[1:]),
+		set("backups of an external database", "{database: {mode: external, existingSecret: mine, external: {host: db.example.com}}, "+backups[1:]),
+		set("backups of group replication", "{database: {mode: percona, patienceSeconds: 900}, "+backups[1:]),
 		set("own passwords", "database: {existingSecret: mine, mysql: {storage: {className: fast}, extraConfig: 'slow_query_log = ON'}}"),
 		set("own keys", "identity: {generate: false}"),
 		set("stripe", "shop: {stripe: {existingSecret: stripe}}"),

@@ -20,7 +20,7 @@ type exemption struct {
 // cpuLimit is the name in exemptions.yaml of what kube-score can be told not to look at.
 const cpuLimit = "container-resources-cpu-limit"
 
-// TestScore asks kube-score about both environments. What it criticises is mended, or stands in exemptions.yaml with the
+// TestScore asks kube-score about both environments and about backups. What it criticises is mended, or stands in exemptions.yaml with the
 // reason.
 func TestScore(t *testing.T) {
 	t.Parallel()
@@ -33,7 +33,7 @@ func TestScore(t *testing.T) {
 		t.Fatal(err)
 	}
 	needed := map[string]bool{cpuLimit: true}
-	for _, environment := range []string{"stage", "production"} {
+	for environment := range goldens() {
 		for _, said := range score(t, "testdata/"+environment+".yaml") {
 			exempt := false
 			for _, e := range exemptions {

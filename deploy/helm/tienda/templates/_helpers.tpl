@@ -185,6 +185,17 @@ GRANT ALL PRIVILEGES ON \`$pattern\`.* TO '$schema'@'%';
 SQL
   echo "$schema has its schema and its account"
 done
+{{- if .Values.backup.bucket }}
+backup={{ include "tienda.schema" (dict "root" . "name" "backup") }} # no schema: it reads all of them, and the binary logs
+password=$(cat "/run/database/$backup")
+client <<SQL
+CREATE USER IF NOT EXISTS '$backup'@'%' IDENTIFIED BY '$password';
+ALTER USER '$backup'@'%' IDENTIFIED BY '$password';
+GRANT SELECT, SHOW VIEW, TRIGGER, LOCK TABLES ON \`{{ .Values.database.prefix }}\\_%\`.* TO '$backup'@'%';
+GRANT RELOAD, REPLICATION CLIENT, REPLICATION SLAVE ON *.* TO '$backup'@'%';
+SQL
+echo "$backup may take backups"
+{{- end }}
 )
 {{- end }}
 
@@ -238,4 +249,121 @@ template:
     volumes:
       - name: database
         secret: {secretName: {{ .secret }}, defaultMode: 0440}
+{{- end }}
+
+{{- /* A pod that works on backups: the program, copied into a container of the image that has the database's tools. Of is name, args,
+resources, space (of its scratch disk), login ("", "backup" or "root") and identity (a secret with a private key). */ -}}
+{{- define "tienda.backupPod" -}}
+{{- $ := .root -}}
+metadata:
+  labels: {{- include "tienda.labels" (dict "root" $ "name" .name "tier" "backup") | nindent 4 }}
+spec:
+  {{- if .job }}
+  restartPolicy: Never
+  {{- end }}
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  {{- include "tienda.priorityClass" (dict "root" $ "priority" "normal") | nindent 2 }}
+  securityContext: {{- include "tienda.podSecurity" 65532 | nindent 4 }}
+  {{- with $.Values.imagePullSecrets }}
+  imagePullSecrets: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  initContainers:
+    - name: program
+      image: {{ include "tienda.image" $ }}
+      imagePullPolicy: {{ $.Values.image.pullPolicy }}
+      args: [backup, install, /opt/tienda]
+      resources:
+        requests: {cpu: 10m, memory: 32Mi, ephemeral-storage: 16Mi}
+        limits: {memory: 128Mi, ephemeral-storage: 64Mi}
+      securityContext: {{- include "tienda.containerSecurity" $ | nindent 8 }}
+      volumeMounts:
+        - {name: program, mountPath: /opt/tienda}
+  containers:
+    - name: {{ .name }}
+      image: {{ $.Values.backup.image.repository }}:{{ $.Values.backup.image.tag }}
+      imagePullPolicy: {{ $.Values.backup.image.pullPolicy }}
+      command: [/opt/tienda/tienda]
+      args: {{- toYaml .args | nindent 8 }}
+      env:
+        - {name: TIENDA_BACKUP_BUCKET, value: {{ $.Values.backup.bucket | quote }}}
+        {{- with $.Values.backup.region }}
+        - {name: TIENDA_BACKUP_REGION, value: {{ . }}}
+        {{- end }}
+        - name: AWS_ACCESS_KEY_ID
+          valueFrom: {secretKeyRef: {name: {{ $.Values.backup.existingSecret }}, key: access-key}}
+        - name: AWS_SECRET_ACCESS_KEY
+          valueFrom: {secretKeyRef: {name: {{ $.Values.backup.existingSecret }}, key: secret-key}}
+        {{- if .identity }}
+        - {name: TIENDA_BACKUP_IDENTITY_FILE, value: /run/identity/identity}
+        {{- else }}
+        - {name: TIENDA_BACKUP_RECIPIENTS, value: {{ join "," $.Values.backup.recipients | quote }}}
+        {{- end }}
+        {{- if eq .login "backup" }}
+        {{- include "tienda.databaseEnv" (dict "root" $ "name" "backup" "secret" (include "tienda.databaseSecret" $)) | nindent 8 }}
+        {{- else if eq .login "root" }}
+        {{- include "tienda.adminEnv" $ | nindent 8 }}
+        - name: TIENDA_RESTORE_BACKUP
+          valueFrom: {secretKeyRef: {name: restore, key: backup, optional: true}}
+        - name: TIENDA_RESTORE_UNTIL
+          valueFrom: {secretKeyRef: {name: restore, key: until, optional: true}}
+        {{- end }}
+        - {name: GOMEMLIMIT, value: 96MiB}
+        - {name: SSL_CERT_FILE, value: /opt/tienda/ca-certificates.crt}
+        - {name: TMPDIR, value: /spool}
+      {{- with .ports }}
+      ports: {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with .probes }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+      resources: {{- toYaml .resources | nindent 8 }}
+      securityContext: {{- include "tienda.containerSecurity" $ | nindent 8 }}
+      volumeMounts:
+        - {name: program, mountPath: /opt/tienda, readOnly: true}
+        - {name: spool, mountPath: /spool}
+        {{- if .identity }}
+        - {name: identity, mountPath: /run/identity, readOnly: true}
+        {{- end }}
+  volumes:
+    - name: program
+      emptyDir: {sizeLimit: 128Mi}
+    - name: spool
+      emptyDir: {sizeLimit: {{ .space }}}
+    {{- if .identity }}
+    - name: identity
+      secret: {secretName: {{ .identity }}, items: [{key: identity, path: identity}], defaultMode: 0440}
+    {{- end }}
+{{- end }}
+
+{{- /* The environment by which a restore reaches the server as its administrator. */ -}}
+{{- define "tienda.adminEnv" -}}
+{{- $query := "" -}}
+{{- $user := "root" -}}
+{{- if eq .Values.database.mode "external" }}{{ $query = printf "?sslMode=%s" .Values.database.external.sslMode }}{{ $user = .Values.database.external.adminUser }}{{ end -}}
+- name: SPRING_DATASOURCE_URL
+  value: jdbc:mysql://{{ include "tienda.databaseHost" . }}:{{ include "tienda.databasePort" . }}/{{ $query }}
+- name: SPRING_DATASOURCE_USERNAME
+  value: {{ $user }}
+- name: SPRING_DATASOURCE_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ include "tienda.databaseSecret" . }}, key: root-password}}
+{{- end }}
+
+{{- /* The rule by which a policy lets a pod reach the bucket. */ -}}
+{{- define "tienda.bucketEgress" -}}
+{{- $url := urlParse .Values.backup.bucket -}}
+{{- $port := regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (ternary "80" "443" (eq $url.scheme "http")) -}}
+- to:
+    {{- range .Values.backup.cidrs }}
+    - ipBlock: {cidr: {{ . }}}
+    {{- end }}
+  ports:
+    - {protocol: TCP, port: {{ $port }}}
+{{- end }}
+
+{{- /* Which pods of backups work with the database. */ -}}
+{{- define "tienda.backupsOfDatabase" -}}
+matchExpressions:
+  - {key: app.kubernetes.io/name, operator: In, values: [backup, backup-ship, restore]}
+  - {key: app.kubernetes.io/instance, operator: In, values: [{{ .Release.Name }}]}
 {{- end }}
