@@ -302,7 +302,8 @@ func (b build) bill(program, path string) error {
 }
 
 // archive writes the index and everything below it as one file: the OCI layout, in a tar. containerd takes
-// the image's name from the first annotation, podman and skopeo from the second.
+// the image's name from the first annotation, podman and skopeo from the second. A kubelet that is asked for
+// tienda:1.0 looks for docker.io/library/tienda:1.0; only this library calls that registry index.docker.io.
 func (b build) archive(index v1.ImageIndex, folder string) error {
 	path, err := layout.Write(folder, empty.Index)
 	if err != nil {
@@ -313,7 +314,7 @@ func (b build) archive(index v1.ImageIndex, folder string) error {
 		return err
 	}
 	err = path.AppendIndex(index, layout.WithAnnotations(map[string]string{
-		"io.containerd.image.name":          reference.Name(),
+		"io.containerd.image.name":          strings.TrimPrefix(reference.Name(), "index."),
 		"org.opencontainers.image.ref.name": reference.Identifier(),
 	}))
 	if err != nil {

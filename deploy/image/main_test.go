@@ -365,7 +365,7 @@ func open(t *testing.T, path string) v1.ImageIndex {
 		t.Fatalf("index.json names %v (%v), want one index", manifest, err)
 	}
 	if diff := cmp.Diff(map[string]string{
-		"io.containerd.image.name": "index.docker.io/library/tienda:1.2.3", "org.opencontainers.image.ref.name": "1.2.3",
+		"io.containerd.image.name": "docker.io/library/tienda:1.2.3", "org.opencontainers.image.ref.name": "1.2.3",
 	}, manifest.Manifests[0].Annotations); diff != "" {
 		t.Errorf("names in the archive (-want +got):\n%s", diff)
 	}
