@@ -6,7 +6,7 @@ LINT     := $(GO) tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
 VERSION  := $(shell git describe --always --dirty --abbrev=12 2>/dev/null)
 CREATED  := $(shell git log -1 --format=%ct 2>/dev/null)
 
-.PHONY: up build test mutants proof proof-short drill check lint journey bench scale memory image chart clean
+.PHONY: up build test test-kubernetes mutants proof proof-short drill check lint journey bench scale memory image chart clean
 
 up: ## run the whole shop on this machine
 	$(GO) run ./cmd/tienda up
@@ -33,6 +33,12 @@ test: build ## all tests, on SQLite and on a private MariaDB; then the journey
 	$(MAKE) proof-short mutants
 	./test/journey.sh
 
+# The image that the tests install; a cluster of one's own may have it under another name.
+export TIENDA_TEST_IMAGE_TIENDA ?= tienda:$(VERSION)
+
+test-kubernetes: image ## the chart on a real Kubernetes: one that is brought up and taken down, or that of KUBECONFIG
+	CGO_ENABLED=0 $(GO) -C test/cluster run . -image ../../bin/tienda.oci.tar with $(GO) test -count=1 -p 1 -timeout 20m -v ./...
+
 mutants: ## every bug of test/mutants is planted, and must be caught
 	./test/mariadb.sh $(GO) test -count=1 -timeout 20m ./test/mutants
 
@@ -56,6 +62,7 @@ lint: ## formatting, vet and the linters of .golangci.yml
 	$(LINT) run ./...
 	cd deploy && $(LINT) run ./...
 	cd test/grammar && $(LINT) run ./...
+	cd test/cluster && $(LINT) run ./...
 
 check: lint test ## exactly what CI runs
 
