@@ -44,6 +44,7 @@ var rules = map[string]rule{
 	"kit":             {[]string{"eureka", "cloudconfig", "zipkin", "web", "sqldb", "fault"}, "the kit runs services and does not know them"},
 	"audit":           {[]string{"api", "sqldb"}, "it compares the tables of the services with one another, and shares no mistake of their code"},
 	"backup":          {[]string{"sqldb"}, "copies whole servers with their own tools, and knows nothing of what is stored in them"},
+	"cost":            {nil, "a price list and plans of Terraform; it knows nothing of the shop"},
 	"load":            {[]string{"api", "sqldb"}, "a client knows the wire contract and nothing else; filling a shop in bulk needs its databases, not its packages"},
 	"config":          {[]string{"cloudconfig"}, "only files, which a test reads as the server does"},
 	"user":            service,

@@ -92,14 +92,18 @@ func (b *Bucket) failed(what, name string, err error) error {
 	return fmt.Errorf("%s %s%s: %w%s", what, b.place, name, err, advice)
 }
 
-// put stores an object whole or not at all; size is -1 when it is not known. It returns how long the object
-// is, after asking the service.
-func (b *Bucket) put(ctx context.Context, name string, content io.Reader, size int64) (int64, error) {
-	info, err := b.client.PutObject(ctx, b.bucket, b.prefix+name, content, size, minio.PutObjectOptions{
+func putOptions() minio.PutObjectOptions {
+	return minio.PutObjectOptions{
 		ContentType: "application/octet-stream", PartSize: partSize,
 		// Each part is checked by its MD5, which every service understands; newer checksums are not.
 		SendContentMd5: true, DisableContentSha256: true,
-	})
+	}
+}
+
+// put stores an object whole or not at all; size is -1 when it is not known. It returns how long the object
+// is, after asking the service.
+func (b *Bucket) put(ctx context.Context, name string, content io.Reader, size int64) (int64, error) {
+	info, err := b.client.PutObject(ctx, b.bucket, b.prefix+name, content, size, putOptions())
 	if err != nil {
 		return 0, b.failed("store", name, err)
 	}

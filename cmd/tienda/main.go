@@ -58,6 +58,10 @@ type commands struct {
 	Audit   auditCommand   `cmd:"" help:"Check the invariants of a shop over its databases, which may be in use."`
 	Backup  backupCommand  `cmd:"" help:"Take, ship, list and test backups of a shop's MySQL server."`
 	Restore restoreCommand `cmd:"" help:"Bring a server back from a backup and its binary logs."`
+	Cost    costCommand    `cmd:"" help:"Print what an environment costs a month at DigitalOcean, or what plans of Terraform would."`
+
+	StateDoctor stateDoctorCommand `cmd:"" help:"Prove that a bucket can hold the lock of a Terraform state, before it does."`
+
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

@@ -42,6 +42,7 @@ func checkedOnly() map[string]string {
 		"SPRING_CLOUD_CONFIG_SERVER_NATIVE_SEARCHLOCATIONS=file:/etc/tienda bin/tienda run cloud-config":                           "serves on the real port until it is stopped; TestConfigurationOfOnesOwn reads such a folder",
 		"export TIENDA_LOAD_ADMIN_PASSWORD=0000":                                                                                   "takes half a minute; TestLoadOfTheDocuments runs it for two seconds",
 		"bin/tienda audit":                                                                                                         "looks at ./data; TestAuditStatus and TestAuditOfALiveShop do",
+		"bin/tienda cost --environment stage":                                                                                      "prints what TestArchitecture compares",
 		"./test/mariadb.sh go test -race ./order/":                                                                                 "is how these tests are run",
 	}
 }
@@ -197,8 +198,8 @@ func TestCommandsInDocuments(t *testing.T) {
 	flags, subcommands := grammar(t)
 	flags["faults"], flags["fault-points"] = true, true // of test builds, see faults_on.go
 	var (
-		target = regexp.MustCompile(`\bmake ([a-z]+)`)
-		call   = regexp.MustCompile(`(?:bin/|cmd/)?tienda ([a-z]+)`)
+		target = regexp.MustCompile(`\bmake ([a-z-]+)`)
+		call   = regexp.MustCompile(`(?:bin/|cmd/)?tienda ([a-z][a-z-]*)`)
 		flag   = regexp.MustCompile(`(?:^|\s)--([a-z-]+)`)
 	)
 	for path, text := range documents(t) {
