@@ -30,7 +30,8 @@ type scene struct {
 	out      io.Writer
 	binary   string
 	database *backup.Private
-	servers  int // that there were
+	url      string // of the server, as the shop reaches it
+	servers  int    // that there were
 	shop     *fleet.Fleet
 	bucket   *http.Server
 	environ  []string // of the program's own commands
@@ -63,10 +64,15 @@ func prepare(ctx context.Context, o options, dir string, out io.Writer) (s *scen
 	if err := s.newServer(ctx); err != nil {
 		return s, err
 	}
-	if _, err := s.tienda(ctx, "load", "--fill", "--products", fmt.Sprint(o.products), "--orders", fmt.Sprint(o.orders)); err != nil {
-		return s, err
+	return s, s.fill(ctx)
+}
+
+// fill fills the databases and opens the shop.
+func (s *scene) fill(ctx context.Context) error {
+	if _, err := s.tienda(ctx, "load", "--fill", "--products", fmt.Sprint(s.options.products), "--orders", fmt.Sprint(s.options.orders)); err != nil {
+		return err
 	}
-	return s, s.open(ctx)
+	return s.open(ctx)
 }
 
 // openBucket serves a stand-in for S3 in this process: it must survive what is destroyed.
@@ -93,6 +99,7 @@ func (s *scene) newServer(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("%w; test/mariadb.sh installs MariaDB", err)
 	}
+	s.url = s.database.Server.URL
 	return nil
 }
 
@@ -112,15 +119,15 @@ func (s *scene) tienda(ctx context.Context, arguments ...string) (string, error)
 func (s *scene) command(ctx context.Context, arguments ...string) *exec.Cmd {
 	command := exec.CommandContext(ctx, s.binary, arguments...)
 	command.Env = s.environ
-	if s.database != nil {
-		command.Env = append(command.Env, "SPRING_DATASOURCE_URL="+s.database.Server.URL+"tienda?createDatabaseIfNotExist=true", "SPRING_DATASOURCE_USERNAME="+s.database.Server.Username)
+	if s.url != "" {
+		command.Env = append(command.Env, "SPRING_DATASOURCE_URL="+s.url+"tienda?createDatabaseIfNotExist=true", "SPRING_DATASOURCE_USERNAME=root")
 	}
 	return command
 }
 
 // open runs the shop over the server of now, and waits for it.
 func (s *scene) open(ctx context.Context) (err error) {
-	s.shop, err = fleet.StartOne(ctx, fleet.Options{Dir: filepath.Join(s.dir, "shop"), Binary: s.binary, Database: s.database.Server.URL + "tienda"})
+	s.shop, err = fleet.StartOne(ctx, fleet.Options{Dir: filepath.Join(s.dir, "shop"), Binary: s.binary, Database: s.url + "tienda"})
 	if err != nil {
 		return err
 	}
