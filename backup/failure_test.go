@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -380,5 +381,30 @@ func TestKeys(t *testing.T) {
 	}
 	if _, err := OpenBucket(Place{URL: "https://host/b"}); err == nil || !strings.Contains(err.Error(), "AWS_SECRET_ACCESS_KEY") {
 		t.Errorf("OpenBucket without keys = %v", err)
+	}
+}
+
+// TestMetricsAreDocumented: what Prometheus is told stands in the document, and nothing else does.
+func TestMetricsAreDocumented(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	store := NewStore(s.bucket(t), Keys{}, quiet())
+	text, err := os.ReadFile("../docs/recovery.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]bool{}
+	for _, match := range regexp.MustCompile("`(backup_[a-z_]+)`").FindAllStringSubmatch(string(text), -1) {
+		documented[match[1]] = true
+	}
+	told := map[string]bool{}
+	for line := range strings.Lines(scrape(t, NewMonitor(store, NewShipper(store, ShipOptions{Now: time.Now}), time.Now))) {
+		if name, ok := strings.CutPrefix(line, "# TYPE "); ok {
+			name, _, _ = strings.Cut(name, " ")
+			told[name] = true
+		}
+	}
+	if diff := cmp.Diff(told, documented); diff != "" || len(told) < 10 {
+		t.Errorf("metrics (-told +documented):\n%s", diff)
 	}
 }

@@ -95,6 +95,11 @@ func drill(ctx context.Context, o options, dir string, out io.Writer) (r *report
 	fmt.Fprintf(out, "the database is destroyed after %d checkouts\n", len(bought.result.Record))
 	s.shop.Stop()
 
+	if r.tested, err = s.tienda(ctx, "backup", "test", "--identity", filepath.Join(dir, "key"), "--spool", dir); err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(out, "%s", r.tested)
+
 	// From here on it goes as docs/recovery.md says.
 	recovering := time.Now()
 	if err := s.newServer(ctx); err != nil {

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+
+	"tienda/backup"
+)
+
+// backupEnvironment is one with a bucket, and keys that are in nobody's messages.
+func backupEnvironment(t *testing.T) environment {
+	t.Helper()
+	store := s3mem.New()
+	if err := store.CreateBucket("backups"); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(gofakes3.New(store, gofakes3.WithLogger(gofakes3.DiscardLog())).Server())
+	t.Cleanup(server.Close)
+	return environment{"TIENDA_BACKUP_BUCKET=" + server.URL + "/backups/shop", "AWS_ACCESS_KEY_ID=theaccesskey", "AWS_SECRET_ACCESS_KEY=thesecretkey"}
+}
+
+// said is what a command prints, and its error.
+func said(t *testing.T, environ environment, args ...string) (out string, err error) {
+	t.Helper()
+	var text, log bytes.Buffer
+	err = Run(t.Context(), args, environ, terminal{&text, &log})
+	for _, secret := range []string{"theaccesskey", "thesecretkey", "thepassword"} {
+		if strings.Contains(text.String()+log.String()+fmt.Sprint(err), secret) {
+			t.Errorf("tienda %s tells a secret: %s%s%v", strings.Join(args, " "), text.String(), log.String(), err)
+		}
+	}
+	return text.String(), err
+}
+
+// TestBackupMistakes: what cannot work says what to do.
+func TestBackupMistakes(t *testing.T) {
+	t.Parallel()
+	with := backupEnvironment(t)
+	server := append(with, "SPRING_DATASOURCE_URL=jdbc:mysql://127.0.0.1:1/tienda", "SPRING_DATASOURCE_USERNAME=root", "SPRING_DATASOURCE_PASSWORD=thepassword")
+	key := filepath.Join(t.TempDir(), "key")
+	public, err := said(t, nil, "backup", "keygen", "--out", key)
+	if err != nil || !strings.HasPrefix(public, "age1") {
+		t.Fatalf("keygen = %q, %v", public, err)
+	}
+	if info, err := os.Stat(key); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the private key is %v, %v", info, err)
+	}
+	if text, err := os.ReadFile(key); err != nil || !strings.Contains(string(text), strings.TrimSpace(public)) || !strings.Contains(string(text), "AGE-SECRET-KEY-1") {
+		t.Errorf("the private key reads %q, %v", text, err)
+	}
+	for _, test := range []struct {
+		environ environment
+		args    string
+		want    string
+	}{
+		{nil, "backup list", "--bucket"},
+		{with, "backup list --bucket s3://b", "is not one such as"},
+		{environment{with[0]}, "backup list", "AWS_SECRET_ACCESS_KEY"},
+		{with, "backup create", "SPRING_DATASOURCE_URL"},
+		{server, "backup create --recipient nonsense", "tienda backup keygen"},
+		{server, "backup create --recipient " + strings.TrimSpace(public), "connection refused"},
+		{server, "backup ship --every 2m", "at most 30s"},
+		{with, "backup ship --recipient " + strings.TrimSpace(public), "SPRING_DATASOURCE_URL"},
+		{with, "backup fetch --out " + filepath.Join(t.TempDir(), "sql") + " --identity " + key, "has none"},
+		{with, "backup fetch --out " + key + " --identity " + key, "exists"},
+		{with, "backup fetch --out " + filepath.Join(t.TempDir(), "sql") + " --identity /nowhere", "private key"},
+		{with, "backup test --identity " + key, "has none"},
+		{with, "backup keygen --out " + key, "exists"},
+		{server, "restore --until yesterday --identity " + key, "2006-01-02T15:04:05Z"},
+		{server, "restore --identity " + key, "has none"},
+		{append(server, "TIENDA_RESTORE_UNTIL=now"), "restore --identity " + key, "--until"},
+	} {
+		if _, err := said(t, test.environ, strings.Fields(test.args)...); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("tienda %s = %v, want an error with %q", test.args, err, test.want)
+		}
+	}
+}
+
+// TestBackupList shows backups for people and for programs.
+func TestBackupList(t *testing.T) {
+	t.Parallel()
+	environ := backupEnvironment(t)
+	bucket, err := backup.OpenBucket(backup.Place{URL: environ.get("TIENDA_BACKUP_BUCKET"), AccessKey: "a", SecretKey: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(name, text string) {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, bucket.String()+name, strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.DefaultClient.Do(request)
+		if err != nil || answer.StatusCode != http.StatusOK {
+			t.Fatalf("put %s: %v, %v", name, answer, err)
+		}
+		answer.Body.Close()
+	}
+	put("dumps/20260102T030405Z.sql.gz.age", "dump")
+	put("dumps/20260102T030405Z.json", `{"name":"20260102T030405Z","size":4,"finished":"2026-01-02T03:05:00Z","schemas":["a","b"],"position":{"file":"binlog.000007","offset":42}}`)
+	put("status/restore-test.json", `{"good":"20260102T030405Z","goodAt":"2026-01-03T00:00:00Z"}`)
+	out, err := said(t, environ, "backup", "list")
+	if want := "20260102T030405Z  2026-01-02T03:05:00Z  4      2        binlog.000007:42  good, 2026-01-03T00:00:00Z"; err != nil || !strings.Contains(out, want) {
+		t.Errorf("list = %v\n%s\nwant %s", err, out, want)
+	}
+	out, err = said(t, environ, "backup", "list", "--json")
+	var backups []backup.Backup
+	if err != nil || json.Unmarshal([]byte(out), &backups) != nil || len(backups) != 1 || backups[0].Position.Offset != 42 {
+		t.Errorf("list --json = %s, %v", out, err)
+	}
+}
+
+// TestBackupMetrics: the metrics of all backups are served without a server as well.
+func TestBackupMetrics(t *testing.T) {
+	t.Parallel()
+	environ := backupEnvironment(t)
+	port := freePorts(t)["cloud-config"]
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- Run(ctx, []string{"backup", "ship", "--metrics-only", "--listen", fmt.Sprintf("127.0.0.1:%d", port)}, environ, terminal{io.Discard, io.Discard})
+	}()
+	text := ""
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(text, "backup_bucket_up 1"); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the bucket is not looked at:\n%s", text)
+		}
+		if answer, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", port)); err == nil {
+			body, _ := io.ReadAll(answer.Body)
+			answer.Body.Close()
+			text = string(body)
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("ship = %v", err)
+	}
+}
+
+// TestBackupInstall: what is copied runs.
+func TestBackupInstall(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	if _, err := said(t, nil, "backup", "install", folder); err != nil {
+		t.Fatal(err)
+	}
+	// The program of this test is the test.
+	out, err := exec.CommandContext(t.Context(), filepath.Join(folder, "tienda"), "-test.run=^$").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "PASS") {
+		t.Errorf("the copy says %s, %v", out, err)
+	}
+	if _, err := said(t, nil, "backup", "install", filepath.Join(folder, "nowhere")); err == nil {
+		t.Error("a folder that is not there is written to")
+	}
+	if left, _ := filepath.Glob(filepath.Join(folder, ".new-*")); len(left) > 0 {
+		t.Errorf("%v stay behind", left)
+	}
+}
