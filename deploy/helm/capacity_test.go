@@ -68,6 +68,22 @@ func TestIngressControllers(t *testing.T) {
 	}
 }
 
+// TestEntryListensWhereItIsReached: F5's controller has every Ingress listen at 80 and 443, and leads HTTP to the latter; the ports of its
+// default server are another matter. So nothing may lead past them.
+func TestEntryListensWhereItIsReached(t *testing.T) {
+	t.Parallel()
+	c := prerequisite[struct {
+		Controller struct {
+			ContainerPort                                     map[string]int
+			DefaultHTTPListenerPort, DefaultHTTPSListenerPort int
+			Service                                           struct{ HTTPPort, HTTPSPort map[string]any }
+		}
+	}](t, "nginx-ingress").Controller
+	if c.ContainerPort != nil || c.DefaultHTTPListenerPort != 0 || c.DefaultHTTPSListenerPort != 0 || c.Service.HTTPPort != nil || c.Service.HTTPSPort != nil {
+		t.Errorf("the entry has ports of its own: %+v", c)
+	}
+}
+
 // TestCertManagerTakesItsValues renders the chart of cert-manager, from its module, with our values.
 func TestCertManagerTakesItsValues(t *testing.T) {
 	t.Parallel()

@@ -114,12 +114,12 @@ func TestCustomResources(t *testing.T) {
 		look(installed(t, v))
 	}
 	for _, solver := range []string{"ingress", "gateway"} {
-		objects, err := render(t, "issuers", variant{values: "letsEncrypt: {email: ops@example.com, solver: " + solver + "}"})
+		objects, err := render(t, "issuers", variant{values: "{letsEncrypt: {email: ops@example.com, solver: " + solver + "}, acme: {server: 'https://ca.example.com/directory', caBundle: ours}}"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		look(objects)
-		if diff := cmp.Diff([]string{"letsencrypt-prod", "letsencrypt-staging", "self-signed"}, names(objects, "ClusterIssuer")); diff != "" {
+		if diff := cmp.Diff([]string{"acme", "letsencrypt-prod", "letsencrypt-staging", "self-signed"}, names(objects, "ClusterIssuer")); diff != "" {
 			t.Errorf("issuers (-want +got):\n%s", diff)
 		}
 	}
@@ -168,6 +168,26 @@ func TestCertificate(t *testing.T) {
 		if annotations[certmanagerv1.IssueTemporaryCertificateAnnotation] != "true" {
 			t.Errorf("%s: there is no certificate until the first is issued: %v", kind, annotations)
 		}
+	}
+}
+
+// TestIssuerOfOnesOwn: an ACME server of one's own is asked as Let's Encrypt is, and its certificate is checked with ours.
+func TestIssuerOfOnesOwn(t *testing.T) {
+	t.Parallel()
+	objects, err := render(t, "issuers", variant{values: "{letsEncrypt: {email: ops@example.com}, acme: {server: 'https://ca.example.com/directory', caBundle: ours}}"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := named[certmanagerv1.ClusterIssuer](t, objects, "ClusterIssuer", "acme").Spec.ACME
+	public := named[certmanagerv1.ClusterIssuer](t, objects, "ClusterIssuer", "letsencrypt-prod").Spec.ACME
+	if own.Server != "https://ca.example.com/directory" || string(own.CABundle) != "ours" || own.PrivateKey.Name != "acme" {
+		t.Errorf("the issuer acme asks %+v", own)
+	}
+	if diff := cmp.Diff(public.Solvers, own.Solvers); diff != "" {
+		t.Errorf("challenges are answered otherwise (-letsencrypt-prod +acme):\n%s", diff)
+	}
+	if public.CABundle != nil {
+		t.Errorf("Let's Encrypt's certificate is checked with %q", public.CABundle)
 	}
 }
 
