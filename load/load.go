@@ -164,10 +164,24 @@ func (r *run) claim() bool { return r.options.Checkouts == 0 || r.claims.Add(-1)
 // soldOut reports whether all checkouts that were asked for have a customer.
 func (r *run) soldOut() bool { return r.options.Checkouts > 0 && r.claims.Load() <= 0 }
 
-// knock finds out at once whether the target is a shop that is open, and what it sells.
+// knock finds out whether the target is a shop that is open, and what it sells. One that asks to come back
+// shortly is about to open: it is asked again for a while.
 func (r *run) knock(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, opening)
 	defer cancel()
+	for n := 0; ; n++ {
+		err := r.knockOnce(ctx)
+		refused, ok := errors.AsType[*refusal](err)
+		if !ok || refused.answer.retryAfter == 0 || !pause(ctx, backoff(n, refused.answer.retryAfter)) {
+			return err
+		}
+	}
+}
+
+// opening is for how long a shop may be about to open.
+const opening = 10 * time.Second
+
+func (r *run) knockOnce(ctx context.Context) error {
 	const keys = "/app/.well-known/jwks.json"
 	a, err := r.shop.once(ctx, call{step: "knock", method: http.MethodGet, path: keys}, "")
 	if err != nil && !errors.Is(err, errCut) {

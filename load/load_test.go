@@ -139,6 +139,25 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+// TestAboutToOpen: a shop that asks to come back shortly is asked again.
+func TestAboutToOpen(t *testing.T) {
+	t.Parallel()
+	shop := newFakeShop(t, "")
+	var asked atomic.Int64
+	opening := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) == 1 {
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "", http.StatusServiceUnavailable)
+			return
+		}
+		shop.Config.Handler.ServeHTTP(w, r)
+	}))
+	t.Cleanup(opening.Close)
+	if result, err := Run(t.Context(), rushed(opening.URL)); err != nil || len(result.Record) == 0 {
+		t.Errorf("Run = %v, %v, want a run once the shop is open", result, err)
+	}
+}
+
 func TestParseMix(t *testing.T) {
 	t.Parallel()
 	story, checkout := Mixes()["story"], Mixes()["checkout"]
