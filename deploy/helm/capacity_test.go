@@ -84,6 +84,21 @@ func TestEntryListensWhereItIsReached(t *testing.T) {
 	}
 }
 
+// TestPrerequisitesAreNotPushedOut: on a full node the shop, traces and favourites included, would get the place of what has no priority.
+func TestPrerequisitesAreNotPushedOut(t *testing.T) {
+	t.Parallel()
+	type rank struct{ PriorityClassName string }
+	for name, ranks := range map[string]rank{
+		"nginx-ingress": prerequisite[struct{ Controller rank }](t, "nginx-ingress").Controller,
+		"ingress-nginx": prerequisite[struct{ Controller rank }](t, "ingress-nginx").Controller,
+		"cert-manager":  prerequisite[struct{ Global rank }](t, "cert-manager").Global,
+	} {
+		if ranks.PriorityClassName != "system-cluster-critical" {
+			t.Errorf("%s has the priority %q", name, ranks.PriorityClassName)
+		}
+	}
+}
+
 // TestCertManagerTakesItsValues renders the chart of cert-manager, from its module, with our values.
 func TestCertManagerTakesItsValues(t *testing.T) {
 	t.Parallel()

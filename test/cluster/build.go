@@ -58,6 +58,10 @@ func programs() []goProgram {
 		{"helm", ".", "helm.sh/helm/v4/cmd/helm"},
 		{"pause", ".", "./pause"},
 		{"probe", ".", "./probe"},
+		{"nginx", ".", "./entry/nginx"},
+		{"certmanager", ".", "./entry/certmanager"},
+		{"acmesolver", ".", "./entry/acmesolver"},
+		{"pebble", ".", "github.com/letsencrypt/pebble/v2/cmd/pebble"},
 	}
 }
 
@@ -136,7 +140,7 @@ func (c cluster) key(p goProgram) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		files = sources
+		files = append(files, sources...)
 	}
 	return sum([]string{runtime.Version(), kubernetesVersion, p.pkg}, files...)
 }

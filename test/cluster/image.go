@@ -33,6 +33,9 @@ func goImages() []goImage {
 		{"coredns", ""},
 		{"kube-network-policies", ""},
 		{"metrics-server", "65532:65532"},
+		{"certmanager", "65532:65532"},
+		{"acmesolver", "65532:65532"},
+		{"pebble", "65532:65532"},
 	}
 }
 
@@ -62,6 +65,12 @@ func (c cluster) images(ctx context.Context) error {
 	if err := c.make(c.archive("mariadb"), key, func(path string) error { return c.mariadb(ctx, files, path) }); err != nil {
 		return fmt.Errorf("image mariadb: %w", err)
 	}
+	if key, err = sum(nginxRecipe(), c.program("nginx")); err != nil {
+		return err
+	}
+	if err := c.make(c.archive("nginx"), key, func(path string) error { return c.nginx(ctx, path) }); err != nil {
+		return fmt.Errorf("image nginx: %w", err)
+	}
 	return nil
 }
 
@@ -78,28 +87,47 @@ func (c cluster) goImage(i goImage, path string) error {
 	return write(path, i.program, v1.Config{User: i.user, Entrypoint: []string{"/" + i.program}, WorkingDir: "/"}, top)
 }
 
-// mariadbRecipe is how mmdebstrap makes the files of the image that stands in for mysql:8.4: Debian's server and client, and
-// what scripts need that run in that image. Packages are unpacked and not set up, since nothing in an image needs what
-// their scripts do to a machine, except that one of them would have made /bin/sh.
-func mariadbRecipe() []string {
+// recipe is how mmdebstrap makes the files of an image: packages of Debian, without some folders and without what is for people to
+// read. They are unpacked and not set up, since nothing in an image needs what their scripts do to a machine.
+func recipe(packages string, without ...string) []string {
+	var folders strings.Builder
+	for _, f := range append(without, "usr/share/doc", "usr/share/man", "usr/share/locale") {
+		folders.WriteString(` "$1"/` + f)
+	}
 	return []string{
 		"--quiet", "--variant=extract", "--format=tar", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
-		"--include=mariadb-server-core,mariadb-client,bash,coreutils,sed,grep,gawk,findutils,gzip,hostname,tzdata",
-		`--extract-hook=rm -rf "$1"/usr/share/doc "$1"/usr/share/man "$1"/usr/share/locale "$1"/usr/share/perl "$1"/usr/lib/*/perl "$1"/etc/mysql`,
-		`--extract-hook=ln -s bash "$1"/usr/bin/sh`,
-		"bookworm",
+		"--include=" + packages, "--extract-hook=rm -rf" + folders.String(),
 	}
+}
+
+// mariadbRecipe is that of the image that stands in for mysql:8.4: Debian's server and client, and what scripts need that run in
+// that image; one of the scripts that are not run would have made /bin/sh.
+func mariadbRecipe() []string {
+	return append(recipe("mariadb-server-core,mariadb-client,bash,coreutils,sed,grep,gawk,findutils,gzip,hostname,tzdata",
+		"usr/share/perl", "usr/lib/*/perl", "etc/mysql"), `--extract-hook=ln -s bash "$1"/usr/bin/sh`)
+}
+
+// nginxRecipe is that of the image that stands in for F5's controller.
+func nginxRecipe() []string {
+	return recipe("nginx-light", "usr/share/perl", "usr/lib/*/perl", "etc/nginx")
+}
+
+// unpack is a layer of what a recipe makes. It is read when the image is written; then done takes it away.
+func (c cluster) unpack(ctx context.Context, path string, recipe []string) (unpacked v1.Layer, done func(), err error) {
+	root := path + ".root"
+	done = func() { _ = os.Remove(root) } // the cache has the image, which holds it
+	if err := c.command(ctx, "mmdebstrap", append(recipe, "bookworm", root)...); err != nil {
+		return nil, done, err
+	}
+	unpacked, err = tarball.LayerFromFile(root)
+	return unpacked, done, err
 }
 
 // mariadb writes an image of Debian's MariaDB that is started and set up as the image of MySQL is: by the same
 // variables, the same folders and the same names of programs.
 func (c cluster) mariadb(ctx context.Context, files []string, path string) error {
-	root := path + ".root"
-	defer func() { _ = os.Remove(root) }() // the cache has the image, which holds it
-	if err := c.command(ctx, "mmdebstrap", append(mariadbRecipe(), root)...); err != nil {
-		return err
-	}
-	bottom, err := tarball.LayerFromFile(root)
+	bottom, done, err := c.unpack(ctx, path, mariadbRecipe())
+	defer done()
 	if err != nil {
 		return err
 	}
@@ -126,6 +154,24 @@ func (c cluster) mariadb(ctx context.Context, files []string, path string) error
 	config := v1.Config{User: "999:999", Entrypoint: []string{"docker-entrypoint.sh"}, Cmd: []string{"mysqld"}, WorkingDir: "/",
 		Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"}}
 	return write(path, "mariadb", config, bottom, top)
+}
+
+// nginx writes an image of Debian's NGINX that the program entry/nginx runs.
+func (c cluster) nginx(ctx context.Context, path string) error {
+	bottom, done, err := c.unpack(ctx, path, nginxRecipe())
+	defer done()
+	if err != nil {
+		return err
+	}
+	controller, err := os.ReadFile(c.program("nginx"))
+	if err != nil {
+		return err
+	}
+	top, err := layer(file{"/nginx", tar.TypeReg, 0o555, controller})
+	if err != nil {
+		return err
+	}
+	return write(path, "nginx", v1.Config{User: "101:101", Entrypoint: []string{"/nginx"}, WorkingDir: "/"}, bottom, top)
 }
 
 // file is one entry of a layer.

@@ -241,14 +241,14 @@ func restricted() *corev1.SecurityContext {
 func (c Cluster) Start(t *testing.T, namespace string, pod *corev1.Pod) corev1.Pod {
 	t.Helper()
 	c.create(t, namespace, pod)
-	return c.await(t, namespace, pod.Name, 30*time.Second, corev1.PodRunning)
+	return c.Await(t, namespace, pod.Name, 30*time.Second, corev1.PodRunning)
 }
 
 // Finish runs a pod to its end, and is what it wrote. When it fails, so does the test.
 func (c Cluster) Finish(t *testing.T, namespace string, pod *corev1.Pod, patience time.Duration) string {
 	t.Helper()
 	c.create(t, namespace, pod)
-	ended := c.await(t, namespace, pod.Name, patience, corev1.PodSucceeded, corev1.PodFailed)
+	ended := c.Await(t, namespace, pod.Name, patience, corev1.PodSucceeded, corev1.PodFailed)
 	text := Run(t, "kubectl", "--namespace="+namespace, "logs", pod.Name)
 	if ended.Status.Phase == corev1.PodFailed {
 		t.Fatalf("pod %s failed:\n%s", pod.Name, text)
@@ -271,7 +271,8 @@ func (c Cluster) create(t *testing.T, namespace string, pod *corev1.Pod) {
 	})
 }
 
-func (c Cluster) await(t *testing.T, namespace, name string, patience time.Duration, phases ...corev1.PodPhase) (found corev1.Pod) {
+// Await waits until a pod is in one of some phases.
+func (c Cluster) Await(t *testing.T, namespace, name string, patience time.Duration, phases ...corev1.PodPhase) (found corev1.Pod) {
 	t.Helper()
 	Eventually(t, fmt.Sprintf("pod %s is %v", name, phases), patience, func(ctx context.Context) error {
 		pod, err := c.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
