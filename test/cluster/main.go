@@ -101,10 +101,11 @@ func (c cluster) with(ctx context.Context, archives, command []string) (err erro
 	if len(command) == 0 {
 		return errors.New("with what? A command is missing")
 	}
-	config := os.Getenv("KUBECONFIG")
+	config, level := os.Getenv("KUBECONFIG"), ""
 	if config != "" {
-		c.say("with the cluster of %s: nothing is brought up, and its images are yours", config)
+		level = "the cluster of KUBECONFIG=" + config + ", with the images that it was given"
 	} else {
+		level = "Kubernetes " + kubernetesVersion + " on one node, brought up for this; MariaDB stood in for MySQL"
 		if err := c.up(ctx, archives); err != nil {
 			return err
 		}
@@ -117,8 +118,9 @@ func (c cluster) with(ctx context.Context, archives, command []string) (err erro
 	running.Cancel = func() error { return running.Process.Signal(os.Interrupt) }
 	running.WaitDelay = 30 * time.Second
 	if err := running.Run(); err != nil {
-		return fmt.Errorf("%s: %w", strings.Join(command, " "), err)
+		return fmt.Errorf("%s: %w\nlevel: %s", strings.Join(command, " "), err, level)
 	}
+	fmt.Fprintln(c.out, "level: "+level)
 	return nil
 }
 

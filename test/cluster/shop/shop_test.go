@@ -54,6 +54,7 @@ func TestShop(t *testing.T) {
 	}{
 		{"install and buy", install},
 		{"pods are restricted", podSecurity},
+		{"policies are the call graph", policies},
 	} {
 		if !t.Run(part.name, func(t *testing.T) { part.run(t, c) }) {
 			return
