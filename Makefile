@@ -64,7 +64,7 @@ lint: ## formatting, vet and the linters of .golangci.yml
 	cd test/grammar && $(LINT) run ./...
 	cd test/cluster && $(LINT) run ./...
 
-check: lint test ## exactly what CI runs
+check: lint test ## what CI runs before test-kubernetes
 
 drill: ## a shop's database is destroyed and brought back from its backups; the report is in bin/drill
 	./test/mariadb.sh

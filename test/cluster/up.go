@@ -82,23 +82,29 @@ func (c cluster) bring(ctx context.Context, archives []string) error {
 // network makes the namespace, and a cable from this machine to it. The way out of the namespace is there because
 // programs want one; this machine does not pass on what comes that way.
 func (c cluster) network(ctx context.Context) error {
-	inside := []string{"--net=" + namespacePath}
+	inside := func(command ...string) []string {
+		return append([]string{"nsenter", "--net=" + namespacePath}, command...)
+	}
+	// judged has every new connection of a chain judged by the policies. The engine's own rules need what not every kernel
+	// has (nft's queue); and they must come before the addresses of Services are replaced, or a NodePort would escape.
+	// While the engine is not there, everything passes.
+	judged := func(chain ...string) []string {
+		rule := append([]string{"iptables", "-t", "mangle", "-A"}, chain...)
+		return inside(append(rule, "-m", "conntrack", "--ctstate", "NEW", "-j", "NFQUEUE", "--queue-num", fmt.Sprint(queue), "--queue-bypass")...)
+	}
 	for _, command := range [][]string{
 		{"ip", "netns", "add", namespace},
 		{"ip", "link", "add", link, "type", "veth", "peer", "name", "tienda1"},
 		{"ip", "link", "set", "tienda1", "netns", namespace},
 		{"ip", "address", "add", hostAddress + "/30", "dev", link},
 		{"ip", "link", "set", link, "up"},
-		append([]string{"nsenter"}, append(inside, "ip", "address", "add", nodeAddress+"/30", "dev", "tienda1")...),
-		append([]string{"nsenter"}, append(inside, "ip", "link", "set", "lo", "up")...),
-		append([]string{"nsenter"}, append(inside, "ip", "link", "set", "tienda1", "up")...),
-		append([]string{"nsenter"}, append(inside, "ip", "route", "add", "default", "via", hostAddress)...),
-		append([]string{"nsenter"}, append(inside, "sysctl", "-qw", "net.ipv4.ip_forward=1")...),
-		// Every new connection is judged by the policies. The engine's own rules need what not every kernel has (nft's
-		// queue); and they must come before the addresses of Services are replaced, or a NodePort would escape. While the
-		// engine is not there yet, everything passes.
-		append([]string{"nsenter"}, append(inside, "iptables", "-t", "mangle", "-I", "FORWARD", "-m", "conntrack", "--ctstate", "NEW",
-			"-j", "NFQUEUE", "--queue-num", fmt.Sprint(queue), "--queue-bypass")...),
+		inside("ip", "address", "add", nodeAddress+"/30", "dev", "tienda1"),
+		inside("ip", "link", "set", "lo", "up"),
+		inside("ip", "link", "set", "tienda1", "up"),
+		inside("ip", "route", "add", "default", "via", hostAddress),
+		inside("sysctl", "-qw", "net.ipv4.ip_forward=1"),
+		judged("FORWARD"),
+		judged("INPUT", "-s", podNet), // what pods ask of the node, which is where the API server is
 	} {
 		if err := c.command(ctx, command[0], command[1:]...); err != nil {
 			return err

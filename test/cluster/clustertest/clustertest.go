@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -180,7 +181,7 @@ func (c Cluster) Explain(t *testing.T, namespace string) {
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 		defer cancel()
-		for _, args := range [][]string{{"get", "pods", "--output=wide"}, {"get", "events", "--sort-by=.lastTimestamp"}} {
+		for _, args := range [][]string{{"get", "pods", "--output=wide"}, {"get", "events", "--field-selector=type=Warning", "--sort-by=.lastTimestamp"}} {
 			text, err := TryRun(ctx, "kubectl", append([]string{"--namespace=" + namespace}, args...)...)
 			t.Logf("kubectl %s\n%s%v", strings.Join(args, " "), text, err)
 		}
@@ -240,14 +241,14 @@ func restricted() *corev1.SecurityContext {
 // Start starts a pod, waits until it runs, and has it deleted when the test ends.
 func (c Cluster) Start(t *testing.T, namespace string, pod *corev1.Pod) corev1.Pod {
 	t.Helper()
-	c.create(t, namespace, pod)
+	t.Cleanup(c.create(t, namespace, pod))
 	return c.Await(t, namespace, pod.Name, 30*time.Second, corev1.PodRunning)
 }
 
 // Finish runs a pod to its end, and is what it wrote. When it fails, so does the test.
 func (c Cluster) Finish(t *testing.T, namespace string, pod *corev1.Pod, patience time.Duration) string {
 	t.Helper()
-	c.create(t, namespace, pod)
+	defer c.create(t, namespace, pod)()
 	ended := c.Await(t, namespace, pod.Name, patience, corev1.PodSucceeded, corev1.PodFailed)
 	text := Run(t, "kubectl", "--namespace="+namespace, "logs", pod.Name)
 	if ended.Status.Phase == corev1.PodFailed {
@@ -256,19 +257,20 @@ func (c Cluster) Finish(t *testing.T, namespace string, pod *corev1.Pod, patienc
 	return text
 }
 
-func (c Cluster) create(t *testing.T, namespace string, pod *corev1.Pod) {
+// create makes a pod, and is what takes it away.
+func (c Cluster) create(t *testing.T, namespace string, pod *corev1.Pod) func() {
 	t.Helper()
 	if _, err := c.CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
 		t.Fatalf("pod %s: %v", pod.Name, err)
 	}
-	t.Cleanup(func() {
+	return func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 30*time.Second)
 		defer cancel()
 		var now int64
 		if err := c.CoreV1().Pods(namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil && !apierrors.IsNotFound(err) {
 			t.Errorf("delete pod %s: %v", pod.Name, err)
 		}
-	})
+	}
 }
 
 // Await waits until a pod is in one of some phases.
@@ -328,5 +330,42 @@ func (l *lines) Write(data []byte) (int, error) {
 	return len(data), nil
 }
 
-// Asker is a client for tests: no answer takes it longer than this.
-func Asker() *http.Client { return &http.Client{Timeout: 20 * time.Second} }
+// Get asks for a page, with a token if there is one, and is what was answered; anything but 200 is an error.
+func Get(ctx context.Context, address, token string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	return answer(request)
+}
+
+// Post sends JSON, and is what was answered; anything but 200 is an error.
+func Post(ctx context.Context, address, body string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	return answer(request)
+}
+
+// answer is the body of an answer that is 200.
+func answer(request *http.Request) ([]byte, error) {
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = response.Body.Close() }() // it was read
+	body, err := io.ReadAll(io.LimitReader(response.Body, 16<<20))
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s %s: %s: %s", request.Method, request.URL, response.Status, body)
+	}
+	return body, err
+}

@@ -20,9 +20,13 @@ import (
 	"time"
 )
 
-// patience is how long an answer may take. Within a cluster one takes a millisecond; a packet that was lost is sent
-// again after one second.
-const patience = 2500 * time.Millisecond
+// How long an answer may take. Within a cluster one takes a millisecond; a packet that was lost is sent again after one
+// second. A name is asked for several times: a resolver waits five seconds for a packet that was lost.
+const (
+	patience     = 2500 * time.Millisecond
+	namePatience = 3 * time.Second
+	nameTries    = 6
+)
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -44,19 +48,36 @@ func main() {
 }
 
 func try(ctx context.Context, target string) string {
+	host, port, err := net.SplitHostPort(target)
+	if err != nil {
+		return "unknown"
+	}
+	address := lookUp(ctx, host)
+	if address == "" {
+		return "unknown"
+	}
 	dialer := net.Dialer{Timeout: patience}
-	connection, err := dialer.DialContext(ctx, "tcp", target)
-	if err == nil {
+	connection, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(address, port))
+	switch {
+	case err == nil:
 		_ = connection.Close() // that it was open is all that was asked
 		return "open"
-	}
-	var unknown *net.DNSError
-	switch {
-	case errors.As(err, &unknown):
-		return "unknown"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "refused"
 	default:
 		return "silent"
 	}
+}
+
+// lookUp is an address of a host, or "".
+func lookUp(ctx context.Context, host string) string {
+	for range nameTries {
+		asking, cancel := context.WithTimeout(ctx, namePatience)
+		addresses, err := net.DefaultResolver.LookupHost(asking, host)
+		cancel()
+		if err == nil {
+			return addresses[0]
+		}
+	}
+	return ""
 }

@@ -55,6 +55,8 @@ func TestShop(t *testing.T) {
 		{"install and buy", install},
 		{"pods are restricted", podSecurity},
 		{"policies are the call graph", policies},
+		{"a setting changes", settings},
+		{"data is kept", keeps},
 	} {
 		if !t.Run(part.name, func(t *testing.T) { part.run(t, c) }) {
 			return
@@ -67,10 +69,11 @@ func install(t *testing.T, c clustertest.Cluster) {
 	const limit = 3 * time.Minute
 	certificate(t, c)
 	begun := time.Now()
-	clustertest.Run(t, "helm", append([]string{"install", release, chart, "--create-namespace", "--take-ownership"}, values(t)...)...)
+	helm(t, "install", chart)
 	installed := time.Since(begun)
 	c.Ready(t, namespace, limit)
 	ready := time.Since(begun)
+	open(t, c)
 	buy(t, c, 1)
 	sold := time.Since(begun)
 	t.Logf("Helm was done after %.1f s, every pod was ready after %.1f s, and an order was paid after %.1f s",
@@ -80,19 +83,39 @@ func install(t *testing.T, c clustertest.Cluster) {
 	}
 }
 
-// values are the arguments of Helm for stage on a cluster of tests.
-func values(t *testing.T) []string {
+// helm runs a command of Helm for the release, and is what it says. Where a chart is told, it gets the values of stage on a
+// cluster of tests.
+func helm(t *testing.T, command string, args ...string) string {
 	t.Helper()
-	arguments := []string{"--namespace=" + namespace, "--values=" + chart + "/values-stage.yaml", "--values=testdata/values.yaml"}
-	for value, image := range map[string]string{"image": "tienda", "database.image": "mariadb"} {
-		name := clustertest.Image(t, image)
-		colon := strings.LastIndex(name, ":")
-		if colon < 0 {
-			t.Fatalf("image %s has no tag", name)
+	arguments := append([]string{command, release, "--namespace=" + namespace}, args...)
+	if command == "install" || command == "upgrade" {
+		arguments = append(arguments, "--values="+args[0]+"/values-stage.yaml", "--values=testdata/values.yaml")
+		for value, image := range map[string]string{"image": "tienda", "database.image": "mariadb"} {
+			name := clustertest.Image(t, image)
+			colon := strings.LastIndex(name, ":")
+			if colon < 0 {
+				t.Fatalf("image %s has no tag", name)
+			}
+			arguments = append(arguments, "--set="+value+".repository="+name[:colon], "--set-string="+value+".tag="+name[colon+1:])
 		}
-		arguments = append(arguments, "--set="+value+".repository="+name[:colon], "--set-string="+value+".tag="+name[colon+1:])
 	}
-	return arguments
+	if command == "install" {
+		arguments = append(arguments, "--take-ownership") // of the namespace, which is there already
+	}
+	return clustertest.Run(t, "helm", arguments...)
+}
+
+// open waits until the shop has found itself: in the first seconds the parts of it are ready and do not know of each other
+// yet, and tell customers to come again shortly.
+func open(t *testing.T, c clustertest.Cluster) {
+	t.Helper()
+	gateway := c.Forward(t, namespace, "api-gateway", 8080)
+	for _, path := range []string{"/app/.well-known/jwks.json", "/product-service/api/products", "/user-service/v3/api-docs", "/order-service/v3/api-docs"} {
+		clustertest.Eventually(t, "the shop answers "+path, time.Minute, func(ctx context.Context) error {
+			_, err := clustertest.Get(ctx, gateway+path, "")
+			return err
+		})
+	}
 }
 
 // buy has a customer register, look around and buy so many times, from where the entry's pods are, and proves what became

@@ -1,0 +1,172 @@
+package shop_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"tienda/test/cluster/clustertest"
+)
+
+// rollout is how long new pods may take to be in the place of the old ones.
+const rollout = 3 * time.Minute
+
+// previous is the chart of the last release, which "helm package" made.
+const previous = "testdata/tienda-0.1.0.tgz"
+
+// settings changes one, which has every component start anew and nobody else, and takes it back.
+func settings(t *testing.T, c clustertest.Cluster) {
+	const changed = `"logging.level.root":"debug"`
+	before := identities(t, c)
+	helm(t, "upgrade", chart, "--values=testdata/changed.yaml")
+	c.Ready(t, namespace, rollout)
+	after := identities(t, c)
+	for name := range components(t) {
+		if before[name] == after[name] {
+			t.Errorf("%s was not started anew for a setting that changed", name)
+		}
+	}
+	if before["mysql"] != after["mysql"] {
+		t.Error("the database was started anew for a setting of the shop")
+	}
+	if text := served(t, c); !strings.Contains(text, changed) {
+		t.Errorf("cloud-config serves %s, want it to have %s", text, changed)
+	}
+	helm(t, "rollback", "1")
+	c.Ready(t, namespace, rollout)
+	if text := served(t, c); strings.Contains(text, changed) {
+		t.Errorf("after the rollback cloud-config serves %s, want it not to have %s", text, changed)
+	}
+}
+
+// identities are the pods of now, one of each component, since all have one.
+func identities(t *testing.T, c clustertest.Cluster) map[string]types.UID {
+	t.Helper()
+	found := map[string]types.UID{}
+	for _, pod := range c.Pods(t, namespace, "app.kubernetes.io/part-of=tienda") {
+		found[pod.Labels["app.kubernetes.io/name"]] = pod.UID
+	}
+	return found
+}
+
+// served is what cloud-config tells a component.
+func served(t *testing.T, c clustertest.Cluster) string {
+	t.Helper()
+	text, err := clustertest.Get(t.Context(), c.Forward(t, namespace, "cloud-config", 9296)+"/order-service/stage", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, text); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return compact.String()
+}
+
+// keeps takes the release away and begins again with the chart of the last release, upgrades that to this one and goes
+// back: every order is there after each step, and another one can be made.
+func keeps(t *testing.T, c clustertest.Cluster) {
+	sold := orders(t, c)
+	said := helm(t, "uninstall")
+	if !strings.Contains(said, "kept") || !strings.Contains(said, "[Secret] database") {
+		t.Errorf("helm uninstall says %q, want it to name what it keeps", said)
+	}
+	clustertest.Eventually(t, "all pods are gone", rollout, func(context.Context) error {
+		if left := len(c.Pods(t, namespace, "")); left > 0 {
+			return fmt.Errorf("%d are left", left)
+		}
+		return nil
+	})
+	if _, err := c.CoreV1().PersistentVolumeClaims(namespace).Get(t.Context(), "data-mysql-0", metav1.GetOptions{}); err != nil {
+		t.Fatalf("the volume after helm uninstall: %v", err)
+	}
+
+	folder := t.TempDir()
+	clustertest.Run(t, "tar", "--extract", "--gzip", "--file="+previous, "--directory="+folder)
+	for _, step := range []struct {
+		name string
+		run  func() string
+	}{
+		{"the last release is installed", func() string { return helm(t, "install", folder+"/tienda") }},
+		{"it is upgraded to this one", func() string { return helm(t, "upgrade", chart) }},
+		{"the upgrade is taken back", func() string { return helm(t, "rollback", "1") }},
+	} {
+		begun := time.Now()
+		said := step.run()
+		c.Ready(t, namespace, rollout)
+		open(t, c)
+		now := orders(t, c)
+		for id, order := range sold {
+			if now[id] != order {
+				t.Errorf("%s: order %d is %q, was %q", step.name, id, now[id], order)
+			}
+		}
+		buy(t, c, 1)
+		sold = orders(t, c)
+		if len(sold) <= len(now) {
+			t.Errorf("%s: there are %d orders, want more than %d", step.name, len(sold), len(now))
+		}
+		if step.name == "the last release is installed" && !strings.Contains(said, `"helm uninstall" keeps both`) {
+			t.Errorf("helm install says %q, want it to say what an uninstallation keeps", said)
+		}
+		t.Logf("%s: %d orders after %.1f s", step.name, len(sold), time.Since(begun).Seconds())
+	}
+}
+
+// orders are what the shop has sold, as its administrator sees it.
+func orders(t *testing.T, c clustertest.Cluster) map[int]string {
+	t.Helper()
+	gateway := c.Forward(t, namespace, "api-gateway", 8080)
+	var list struct {
+		Collection []struct {
+			ID    int         `json:"orderId"`
+			Date  string      `json:"orderDate"`
+			Total json.Number `json:"orderFee"`
+		} `json:"collection"`
+	}
+	clustertest.Eventually(t, "the orders are told", time.Minute, func(ctx context.Context) error {
+		token, err := logIn(ctx, gateway)
+		if err != nil {
+			return err
+		}
+		text, err := clustertest.Get(ctx, gateway+"/order-service/api/orders", token)
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(text, &list)
+	})
+	found := map[int]string{}
+	for _, order := range list.Collection {
+		found[order.ID] = order.Date + " " + order.Total.String()
+	}
+	if len(found) == 0 {
+		t.Fatal("there are no orders")
+	}
+	return found
+}
+
+// logIn is a token of the administrator that demo data has.
+func logIn(ctx context.Context, gateway string) (string, error) {
+	text, err := clustertest.Post(ctx, gateway+"/app/api/authenticate", `{"username":"admin","password":"0000"}`)
+	if err != nil {
+		return "", err
+	}
+	var answer struct {
+		Token string `json:"jwtToken"`
+	}
+	if err := json.Unmarshal(text, &answer); err != nil {
+		return "", err
+	}
+	if answer.Token == "" {
+		return "", errors.New("there is no token in the answer to the log-in")
+	}
+	return answer.Token, nil
+}
