@@ -407,6 +407,6 @@ func (c *restoreCommand) Run(ctx context.Context, term terminal, environ environ
 	}
 	fmt.Fprintf(term.out, "restored %s and %d binary logs, until %s, in %s\n", restored.Backup.Name, restored.Logs, restored.Last.UTC().Format(time.RFC3339),
 		time.Since(start).Round(100*time.Millisecond))
-	fmt.Fprintln(term.out, "now look at it with tienda audit, start the shop, and take a backup: what was restored has none yet")
+	fmt.Fprintln(term.out, "now look at it with tienda audit, then start the shop; what ships its binary logs takes its first backup by itself")
 	return nil
 }

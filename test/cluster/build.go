@@ -62,6 +62,7 @@ func programs() []goProgram {
 		{"certmanager", ".", "./entry/certmanager"},
 		{"acmesolver", ".", "./entry/acmesolver"},
 		{"pebble", ".", "github.com/letsencrypt/pebble/v2/cmd/pebble"},
+		{"s3", ".", "./s3"},
 	}
 }
 

@@ -30,6 +30,7 @@ func goImages() []goImage {
 	return []goImage{
 		{"pause", "65535:65535"},
 		{"probe", "65532:65532"},
+		{"s3", "65532:65532"},
 		{"coredns", ""},
 		{"kube-network-policies", ""},
 		{"metrics-server", "65532:65532"},
