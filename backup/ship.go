@@ -240,23 +240,8 @@ func (p *Shipper) begun(ctx context.Context, name string) (done bool, err error)
 func (p *Shipper) ship(ctx context.Context, server *server, spool string, at *place) error {
 	asked := p.options.Now()
 	target, positionErr := server.position(ctx)
-	for {
-		path := filepath.Join(spool, at.file)
-		whole, err := p.shipLog(ctx, path, at)
-		if err != nil {
-			return err
-		}
-		next, err := following(spool, at.file)
-		if err != nil {
-			return err
-		}
-		if next == "" || !whole {
-			break
-		}
-		if err := os.Remove(path); err != nil {
-			return err
-		}
-		at.file, at.id, at.end = next, "", 0
+	if err := p.shipLogs(ctx, spool, at); err != nil {
+		return err
 	}
 	if positionErr != nil {
 		return positionErr
@@ -267,6 +252,26 @@ func (p *Shipper) ship(ctx context.Context, server *server, spool string, at *pl
 		p.mu.Unlock()
 	}
 	return nil
+}
+
+// shipLogs sends what there is of one log after the other, and deletes those that are sent as a whole.
+func (p *Shipper) shipLogs(ctx context.Context, spool string, at *place) error {
+	for {
+		// Before the log is looked at: the tool is through with a log when it begins the next, and not before.
+		next, err := following(spool, at.file)
+		if err != nil {
+			return err
+		}
+		path := filepath.Join(spool, at.file)
+		whole, err := p.shipLog(ctx, path, at)
+		if err != nil || next == "" || !whole {
+			return err
+		}
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+		at.file, at.id, at.end = next, "", 0
+	}
 }
 
 // shipLog sends the whole events behind at.end of a log in the spool. whole is false while the tool has not copied yet what was
