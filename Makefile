@@ -85,5 +85,23 @@ image: ## the container image as an OCI archive in bin/, for amd64 and arm64; PU
 chart: ## schema and README of the charts, from the comments in their values
 	$(GO) -C deploy run ./chartdoc $(patsubst deploy/%/values.yaml,%,$(wildcard deploy/helm/*/values.yaml))
 
+# OpenTofu is built once for each version, in some minutes.
+TOFU := $(CURDIR)/.cache/tofu-$(shell awk '$$1 == "github.com/opentofu/opentofu" {print $$2}' tools/tofu/go.mod)
+
+$(TOFU):
+	CGO_ENABLED=0 $(GO) build -C tools/tofu -trimpath -ldflags '-s -w -X github.com/opentofu/opentofu/version.dev=no' -o $@ github.com/opentofu/opentofu/cmd/tofu
+
+test-terraform: $(TOFU) ## what is in deploy/terraform, with providers that are replayed and a bucket that is a stand-in
+	TOFU=$(TOFU) $(GO) -C test/terraform test -timeout 15m ./...
+
+terraform-docs: $(TOFU) ## READMEs of the modules, from their files, and the plans that tests compare
+	TOFU=$(TOFU) $(GO) -C test/terraform test -count=1 -run 'TestReadmes|TestPlans' . -update
+
+# make plan-stage, apply-production and so on; environment.sh says which variables it takes.
+ENVIRONMENT_TARGETS := $(foreach action,plan apply kubeconfig destroy,$(action)-stage $(action)-production)
+.PHONY: $(ENVIRONMENT_TARGETS)
+$(ENVIRONMENT_TARGETS): build
+	TIENDA='$(CURDIR)/$(BIN)' deploy/terraform/environment.sh $(subst -, ,$@)
+
 clean:
 	rm -rf bin

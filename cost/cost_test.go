@@ -93,7 +93,7 @@ func TestPlans(t *testing.T) {
 	clusterOf := func(values string) string {
 		return planOf(`{"address":"module.cluster.digitalocean_kubernetes_cluster.main","mode":"managed","type":"digitalocean_kubernetes_cluster","values":{` + values + `,` + pool + `}}`)
 	}
-	inside := planOf(`{"address":"helm_release.entry","mode":"managed","type":"helm_release","values":{"values":["controller:\n  service:\n    type: LoadBalancer\n    annotations:\n      service.beta.kubernetes.io/do-loadbalancer-size-unit: \"2\"\n"]}},
+	inside := planOf(`{"address":"helm_release.entry","mode":"managed","type":"helm_release","values":{"values":["controller:\n  service:\n    type: LoadBalancer\n    annotations:\n      service.beta.kubernetes.io/do-loadbalancer-size-unit: \"1\"\n","controller: {service: {annotations: {service.beta.kubernetes.io/do-loadbalancer-size-unit: \"2\"}}}"]}},
 		{"address":"helm_release.shop","mode":"managed","type":"helm_release","values":{"values":["database:\n  mode: mysql\n  mysql: {storage: {size: 20Gi}}\n"]}},
 		{"address":"digitalocean_database_cluster.main","mode":"managed","type":"digitalocean_database_cluster","values":{"engine":"mysql","size":"db-s-1vcpu-2gb","node_count":2}},
 		{"address":"digitalocean_volume.more","mode":"managed","type":"digitalocean_volume","values":{"size":50}},

@@ -187,20 +187,30 @@ func (b *Bill) highlyAvailable(address, version string, set *bool) (bool, error)
 
 // addRelease adds what a Helm release makes DigitalOcean make: load balancers of Services, and the volume of the shop's MySQL.
 func (b *Bill) addRelease(documents []string) error {
+	all := map[string]any{}
 	for _, text := range documents {
-		var values any
+		values := map[string]any{}
 		if err := yaml.Unmarshal([]byte(text), &values); err != nil {
 			return fmt.Errorf("values: %w", err)
 		}
-		if err := b.addValues(values); err != nil {
-			return err
-		}
+		merge(all, values)
 	}
-	return nil
+	return b.addValues(all)
 }
 
-func (b *Bill) addValues(values any) error {
-	object, _ := values.(map[string]any)
+// merge puts values over others, as Helm does with several documents.
+func merge(into, values map[string]any) {
+	for key, value := range values {
+		below, isMap := into[key].(map[string]any)
+		if more, ok := value.(map[string]any); ok && isMap {
+			merge(below, more)
+		} else {
+			into[key] = value
+		}
+	}
+}
+
+func (b *Bill) addValues(object map[string]any) error {
 	if object["type"] == "LoadBalancer" {
 		annotations, _ := object["annotations"].(map[string]any)
 		units := int64(1)
@@ -223,8 +233,10 @@ func (b *Bill) addValues(values any) error {
 		b.Items = append(b.Items, Item{What: "volume of MySQL", Price: "volume", Count: gib})
 	}
 	for _, key := range slices.Sorted(maps.Keys(object)) {
-		if err := b.addValues(object[key]); err != nil {
-			return err
+		if below, ok := object[key].(map[string]any); ok {
+			if err := b.addValues(below); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -56,6 +56,9 @@ func variants() []variant {
 		set("defaults", ""),
 		{name: "stage", files: []string{"values-stage.yaml"}},
 		{name: "production", files: []string{"values-production.yaml"}},
+		// What Terraform says beside it, as its tests planned it.
+		{name: "stage by Terraform", files: []string{"values-stage.yaml", "../../../test/terraform/testdata/stage-shop.yaml"}},
+		{name: "production by Terraform", files: []string{"values-production.yaml", "../../../test/terraform/testdata/production-shop.yaml"}},
 		set("same namespace", "networkPolicy: {mode: allow-same-namespace}"),
 		set("no policies", "networkPolicy: {mode: none}"),
 		set("baseline", "baseline: {create: true}"),

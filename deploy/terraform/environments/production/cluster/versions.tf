@@ -1,0 +1,1 @@
+../../stage/cluster/versions.tf

@@ -1,0 +1,1 @@
+../../stage/platform/versions.tf

@@ -1,0 +1,4 @@
+output "status" {
+  description = "What Helm says of the release."
+  value       = helm_release.main.status
+}

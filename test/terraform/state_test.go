@@ -1,0 +1,310 @@
+package terraform
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+)
+
+const stateBucket = "ecommerce-terraform-state"
+
+// store is a stand-in for Spaces, with versions.
+type store struct {
+	t       *testing.T
+	url     string
+	backend *s3mem.Backend
+}
+
+func newStore(t *testing.T) *store {
+	t.Helper()
+	s := &store{t: t, backend: s3mem.New()}
+	if err := s.backend.CreateBucket(stateBucket); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.backend.SetVersioningConfiguration(stateBucket, gofakes3.VersioningConfiguration{Status: gofakes3.VersioningEnabled}); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(gofakes3.New(s.backend, gofakes3.WithLogger(gofakes3.DiscardLog())).Server())
+	t.Cleanup(server.Close)
+	s.url = server.URL
+	return s
+}
+
+// object is the content of an object as it is now, or "".
+func (s *store) object(name string) string {
+	s.t.Helper()
+	object, err := s.backend.GetObject(stateBucket, name, nil)
+	if gofakes3.HasErrorCode(err, gofakes3.ErrNoSuchKey) {
+		return ""
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return s.read(object)
+}
+
+func (s *store) read(object *gofakes3.Object) string {
+	s.t.Helper()
+	text, err := io.ReadAll(object.Contents)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// small is a root with the shipped backend of stage's cluster and one thing that takes as long as a file is not there.
+func small(t *testing.T, program string, s *store) *workspace {
+	t.Helper()
+	w := workspaceIn(t, program, t.TempDir())
+	backend, err := os.ReadFile(filepath.Join(root, "deploy/terraform/environments/stage/cluster/backend.tf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.write("backend.tf", string(backend))
+	w.write("main.tf", `
+variable "content" {
+  type      = string
+  sensitive = true
+}
+
+resource "terraform_data" "first" {
+  input = var.content
+}
+
+resource "terraform_data" "slow" {
+  input            = terraform_data.first.output
+  triggers_replace = var.content
+
+  provisioner "local-exec" {
+    command = "touch began; for i in $(seq 600); do [ -e go ] && exit 0; sleep 0.1; done; exit 1"
+  }
+}
+`)
+	w.environ = append(w.environ, "AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=secret", "AWS_REQUEST_CHECKSUM_CALCULATION=when_required", "AWS_RESPONSE_CHECKSUM_VALIDATION=when_required")
+	w.run("init", "-no-color", "-backend-config=endpoints={s3=\""+s.url+"\"}")
+	return w
+}
+
+// begin applies in the background and returns once it is in the middle.
+func (w *workspace) begin(content string) (*exec.Cmd, *bytes.Buffer) {
+	w.t.Helper()
+	command := w.command(w.t.Context(), "apply", "-no-color", "-auto-approve", "-var", "content="+content)
+	var out bytes.Buffer
+	command.Stdout, command.Stderr = &out, &out
+	if err := command.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		if _, err := os.Stat(filepath.Join(w.folder, "began")); err == nil {
+			return command, &out
+		}
+		if time.Now().After(deadline) {
+			_ = command.Process.Kill() // it does nothing any more
+			_ = command.Wait()
+			w.t.Fatalf("the apply does not begin:\n%s", out.String())
+		}
+	}
+}
+
+var lockID = regexp.MustCompile(`ID:\s+([0-9a-f-]{36})`)
+
+// TestTwoAppliesAtOnce: the second is refused with who has the lock; when the first is done the next one works.
+func TestTwoAppliesAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, program := range programs(t) {
+		t.Run(filepath.Base(program), func(t *testing.T) {
+			t.Parallel()
+			w := small(t, program, newStore(t))
+			first, said := w.begin("one")
+			out, err := w.try("apply", "-no-color", "-auto-approve", "-var", "content=two")
+			if err == nil || !strings.Contains(out, "Error acquiring the state lock") || !lockID.MatchString(out) || !strings.Contains(out, "Who:") {
+				t.Errorf("the second apply was not refused, or not with a name: %v\n%s", err, out)
+			}
+			w.write("go", "")
+			if err := first.Wait(); err != nil {
+				t.Fatalf("the first apply: %v\n%s", err, said)
+			}
+			if out := w.run("plan", "-no-color", "-var", "content=one"); !strings.Contains(out, "No changes.") {
+				t.Errorf("the first apply is not what there is:\n%s", out)
+			}
+		})
+	}
+}
+
+// TestKilledApply: what was killed leaves its lock, the next one says whose it is, and once it is taken away goes on where the
+// killed one was.
+func TestKilledApply(t *testing.T) {
+	t.Parallel()
+	for _, program := range programs(t) {
+		t.Run(filepath.Base(program), func(t *testing.T) {
+			t.Parallel()
+			s := newStore(t)
+			w := small(t, program, s)
+			killed, _ := w.begin("one")
+			if err := killed.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_ = killed.Wait() // it was killed
+			w.write("go", "") // whatever it had begun ends
+			if s.object("stage/terraform.tfstate.tflock") == "" {
+				t.Fatal("the killed apply leaves no lock")
+			}
+			out, err := w.try("apply", "-no-color", "-auto-approve", "-var", "content=one")
+			id := lockID.FindStringSubmatch(out)
+			if err == nil || id == nil || !strings.Contains(out, "OperationTypeApply") {
+				t.Fatalf("the next apply does not say what is in its way: %v\n%s", err, out)
+			}
+			w.run("force-unlock", "-force", id[1])
+			w.run("apply", "-no-color", "-auto-approve", "-var", "content=one")
+			if out := w.run("plan", "-no-color", "-var", "content=one"); !strings.Contains(out, "No changes.") {
+				t.Errorf("not everything was done:\n%s", out)
+			}
+			if s.object("stage/terraform.tfstate.tflock") != "" {
+				t.Error("the lock is still there")
+			}
+		})
+	}
+}
+
+// TestLostState: a state that was overwritten by an empty one, or deleted, is had back from an earlier version.
+func TestLostState(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	w := small(t, programs(t)[0], s)
+	w.write("go", "")
+	const name = "stage/terraform.tfstate"
+	w.run("apply", "-no-color", "-auto-approve", "-var", "content=one")
+	good := s.object(name)
+	if _, err := s.backend.DeleteObject(stateBucket, name); err != nil {
+		t.Fatal(err)
+	}
+	if out := w.run("plan", "-no-color", "-var", "content=one"); !strings.Contains(out, "2 to add") {
+		t.Fatalf("a lost state is not missed:\n%s", out)
+	}
+	versions, err := s.backend.ListBucketVersions(stateBucket, &gofakes3.Prefix{HasPrefix: true, Prefix: name}, &gofakes3.ListBucketVersionsPage{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, item := range versions.Versions {
+		version, ok := item.(*gofakes3.Version)
+		if !ok || version.Key != name {
+			continue
+		}
+		object, err := s.backend.GetObjectVersion(stateBucket, name, version.VersionID, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := s.read(object); text == good {
+			w.write("restored.tfstate", text)
+		}
+	}
+	// A lineage that is not that of what is there is refused; nothing is there.
+	w.run("state", "push", "restored.tfstate")
+	if out := w.run("plan", "-no-color", "-var", "content=one"); !strings.Contains(out, "No changes.") {
+		t.Errorf("the restored state is not the lost one:\n%s", out)
+	}
+}
+
+// TestEncryptedState: with OpenTofu the state is unreadable in the bucket, and readable with the key.
+func TestEncryptedState(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	w := small(t, programs(t)[0], s)
+	w.write("go", "")
+	w.environ = append(w.environ, `TF_ENCRYPTION=key_provider "pbkdf2" "main" { passphrase = "correct horse battery staple" }
+method "aes_gcm" "main" { keys = key_provider.pbkdf2.main }
+state { method = method.aes_gcm.main }
+plan { method = method.aes_gcm.main }`)
+	w.run("apply", "-no-color", "-auto-approve", "-var", "content=a-password")
+	if text := s.object("stage/terraform.tfstate"); text == "" || strings.Contains(text, "a-password") {
+		t.Errorf("the state is readable:\n%s", text)
+	}
+	if out := w.run("plan", "-no-color", "-var", "content=a-password"); !strings.Contains(out, "No changes.") {
+		t.Errorf("the state cannot be read with its key:\n%s", out)
+	}
+}
+
+// TestEnvironment goes the way of an operator with environment.sh, with providers that pretend and a store that is a stand-in: plan,
+// apply, nothing more to do, destroy; and production is not destroyed.
+func TestEnvironment(t *testing.T) {
+	t.Parallel()
+	tienda := filepath.Join(t.TempDir(), "tienda")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-C", root, "-o", tienda, "./cmd/tienda").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	for _, environment := range []string{"stage", "production"} {
+		t.Run(environment, func(t *testing.T) {
+			t.Parallel()
+			s := newStore(t)
+			w := newWorkspace(t, programs(t)[0], ".")
+			for _, part := range []string{"cluster", "platform"} {
+				in := *w
+				in.folder = filepath.Join(w.folder, "environments", environment, part)
+				in.give()
+			}
+			w.write("doctl", "#!/bin/sh\necho \"credentials of $5\"\n")
+			if err := os.Chmod(filepath.Join(w.folder, "doctl"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			w.environ = append(w.environ, "TERRAFORM="+w.program, "TIENDA="+tienda, "STATE_ENDPOINT="+s.url, "AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=secret",
+				"PATH="+w.folder+":"+os.Getenv("PATH"), "APPROVE=yes", "TF_CLI_ARGS=-no-color")
+			w.program = filepath.Join(w.folder, "environment.sh")
+
+			if out := w.run("plan", environment); !strings.Contains(out, "conditional writes:  honoured") || !strings.Contains(out, "nodes of pool workers") || !strings.Contains(out, "cannot be planned before there is one") {
+				t.Errorf("plan before there is anything:\n%s", out)
+			}
+			w.run("apply", environment)
+			for _, name := range []string{"terraform", "platform"} {
+				if s.object(environment+"/"+name+".tfstate") == "" {
+					t.Errorf("there is no state %s/%s.tfstate", environment, name)
+				}
+			}
+			if out := w.run("plan", environment); strings.Count(out, "No changes.") != 2 || !strings.Contains(out, "managed mysql") && environment == "production" {
+				t.Errorf("the second plan is not empty:\n%s", out)
+			}
+			if text, err := os.ReadFile(filepath.Join(w.folder, ".kube/ecommerce-"+environment)); err != nil || string(text) != "credentials of ecommerce-"+environment+"\n" {
+				t.Errorf("credentials: %q, %v", text, err)
+			}
+			if environment == "production" {
+				if out, err := w.try("destroy", environment); err == nil || !strings.Contains(out, "CONFIRM=ecommerce-production") {
+					t.Errorf("production is destroyed without a word: %v\n%s", err, out)
+				}
+				w.environ = append(w.environ, "CONFIRM=ecommerce-production")
+				out, err := w.try("destroy", environment)
+				if err == nil || !strings.Contains(out, "state rm") {
+					t.Errorf("production is destroyed with a word: %v\n%s", err, out)
+				}
+				cluster := *w
+				cluster.program, cluster.folder = programs(t)[0], filepath.Join(w.folder, "environments", environment, "cluster")
+				if out, err := cluster.try("destroy", "-auto-approve"); err == nil || !strings.Contains(out, "prevent_destroy") {
+					t.Errorf("production is destroyed by hand: %v\n%s", err, out)
+				}
+				if out, err := cluster.try("plan", "-replace=module.vpc.digitalocean_vpc.main"); err == nil || !strings.Contains(out, "prevent_destroy") {
+					t.Errorf("production is replaced: %v\n%s", err, out)
+				}
+				for _, address := range strings.Fields(cluster.run("state", "list")) {
+					if strings.Contains(address, "terraform_data.protection") {
+						cluster.run("state", "rm", address)
+					}
+				}
+			}
+			w.run("destroy", environment)
+			for _, name := range []string{"terraform", "platform"} {
+				if text := s.object(fmt.Sprintf("%s/%s.tfstate", environment, name)); !strings.Contains(strings.ReplaceAll(text, " ", ""), `"resources":[]`) {
+					t.Errorf("something is left in %s:\n%s", name, text)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,157 @@
+package terraform
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/terraform-config-inspect/tfconfig"
+)
+
+var update = flag.Bool("update", false, "write what is generated anew")
+
+func load(t *testing.T, name string) *tfconfig.Module {
+	t.Helper()
+	module, problems := tfconfig.LoadModule(filepath.Join(root, "deploy/terraform", name))
+	if problems.HasErrors() {
+		t.Fatalf("%s: %v", name, problems)
+	}
+	return module
+}
+
+// TestEnvironmentsDifferInValues: everything of production is stage's, by a link, but for values, the place of the state, and what is
+// expected.
+func TestEnvironmentsDifferInValues(t *testing.T) {
+	t.Parallel()
+	for _, part := range []string{"cluster", "platform"} {
+		folder := filepath.Join(root, "deploy/terraform/environments/production", part)
+		files, err := filepath.Glob(filepath.Join(folder, "*.tf"))
+		if err != nil || len(files) < 5 {
+			t.Fatalf("%s: %v, %v", folder, files, err)
+		}
+		for _, file := range files {
+			name := filepath.Base(file)
+			target, err := os.Readlink(file)
+			if want := filepath.Join("../../stage", part, name); name != "backend.tf" && (err != nil || target != want) {
+				t.Errorf("%s is no link to %s: %v; what differs belongs into terraform.tfvars", file, want, err)
+			}
+		}
+	}
+}
+
+// TestVariables: each has a type that says something and a description, and what is wrong with a value is said with what to do.
+func TestVariables(t *testing.T) {
+	t.Parallel()
+	sentence := regexp.MustCompile(`error_message\s*=\s*"(.*)"`)
+	whatToDo := regexp.MustCompile(`(^|[.:] )(Give|Set|Apply) |, or set |standby to 0`)
+	for _, name := range roots(t) {
+		module := load(t, name)
+		for _, v := range module.Variables {
+			if v.Description == "" || v.Type == "" || strings.Contains(v.Type, "any") {
+				t.Errorf("%s: variable %s has the type %q and the description %q", name, v.Name, v.Type, v.Description)
+			}
+		}
+		for _, o := range module.Outputs {
+			if o.Description == "" {
+				t.Errorf("%s: output %s has no description", name, o.Name)
+			}
+			if regexp.MustCompile(`password|token|secret|kubeconfig|kube_config`).MatchString(o.Name) {
+				t.Errorf("%s: output %s sounds like a secret", name, o.Name)
+			}
+		}
+		files, err := filepath.Glob(filepath.Join(root, "deploy/terraform", name, "*.tf"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, match := range sentence.FindAllStringSubmatch(string(text), -1) {
+				if !whatToDo.MatchString(match[1]) || !strings.HasSuffix(match[1], ".") {
+					t.Errorf("%s: %q does not say what to do", file, match[1])
+				}
+			}
+			if regexp.MustCompile(`\bcreate\s*=\s*var\b|"create_|variable "create`).Match(text) {
+				t.Errorf("%s has a flag that creates: use count on the module", file)
+			}
+		}
+	}
+}
+
+// TestReadmes: the README of each module and of bootstrap is that of its variables; "make terraform-docs" writes it.
+func TestReadmes(t *testing.T) {
+	t.Parallel()
+	for _, name := range roots(t) {
+		if strings.HasPrefix(name, "environments") {
+			continue
+		}
+		path := filepath.Join(root, "deploy/terraform", name, "README.md")
+		want := readme(t, name)
+		if *update {
+			if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, string(got)); diff != "" {
+			t.Errorf("%s is not what make terraform-docs writes (-want +got):\n%s", path, diff)
+		}
+	}
+}
+
+// readme is the comment at the top of main.tf, then tables.
+func readme(t *testing.T, name string) string {
+	t.Helper()
+	main, err := os.ReadFile(filepath.Join(root, "deploy/terraform", name, "main.tf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	fmt.Fprintf(&out, "<!-- Made by make terraform-docs from the files beside it. -->\n# %s\n\n", filepath.Base(name))
+	for line := range strings.Lines(string(main)) {
+		text, comment := strings.CutPrefix(line, "# ")
+		if !comment {
+			break
+		}
+		out.WriteString(text)
+	}
+	module := load(t, name)
+	out.WriteString("\n## Variables\n\n| name | type | default | what it is |\n|---|---|---|---|\n")
+	cell := func(text string) string {
+		return strings.ReplaceAll(strings.Join(strings.Fields(text), " "), "|", "\\|")
+	}
+	for _, key := range slices.Sorted(maps.Keys(module.Variables)) {
+		v := module.Variables[key]
+		standard := "to be given"
+		if !v.Required {
+			standard = fmt.Sprintf("`%v`", jsonOf(t, v.Default))
+		}
+		fmt.Fprintf(&out, "| `%s` | `%s` | %s | %s |\n", v.Name, cell(v.Type), cell(standard), cell(v.Description))
+	}
+	if len(module.Outputs) > 0 {
+		out.WriteString("\n## Outputs\n\n| name | what it is |\n|---|---|\n")
+		for _, key := range slices.Sorted(maps.Keys(module.Outputs)) {
+			fmt.Fprintf(&out, "| `%s` | %s |\n", key, cell(module.Outputs[key].Description))
+		}
+	}
+	out.WriteString("\n## Resources\n\n")
+	for _, key := range slices.Sorted(maps.Keys(module.ManagedResources)) {
+		fmt.Fprintf(&out, "* `%s`\n", key)
+	}
+	for _, key := range slices.Sorted(maps.Keys(module.DataResources)) {
+		fmt.Fprintf(&out, "* `%s`\n", key)
+	}
+	return out.String()
+}
