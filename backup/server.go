@@ -24,12 +24,14 @@ func connect(ctx context.Context, config sqldb.Config) (*server, error) {
 		return nil, err
 	}
 	config.URL = withoutSchema(config.URL)
-	db, err := sqldb.OpenToRead(ctx, config)
+	asking, cancel := context.WithTimeout(ctx, answerPatience)
+	defer cancel()
+	db, err := sqldb.OpenToRead(asking, config)
 	if err != nil {
 		return nil, err
 	}
 	s := &server{db: db}
-	err = db.QueryRow(ctx, `SELECT VERSION()`).Scan(&s.version)
+	err = db.QueryRow(asking, `SELECT VERSION()`).Scan(&s.version)
 	if err == nil {
 		s.tools, err = newTools(ofMariaDB(s.version), login)
 	}

@@ -47,11 +47,16 @@ func NewShipper(store *Store, options ShipOptions) *Shipper {
 type place struct {
 	history, file, id string
 	end               int64
+	moved             time.Time // when the tool last had something new, or nothing to bring
+	copied            int64     // how long its copy was then
 }
 
 const (
 	pauseAfterFailure = 2 * time.Second
 	largestSegment    = 8 << 20
+	// answerPatience is how long a server may take for an answer, and a tool for the next bytes of what the server has: the connection to a
+	// machine that is gone does not end by itself for hours.
+	answerPatience = 10 * time.Second
 )
 
 // Run ships until ctx ends, through restarts of the server and failures of the bucket.
@@ -124,11 +129,12 @@ func (p *Shipper) follow(ctx context.Context) (err error) {
 	for {
 		select {
 		case <-tick.C:
-			if err := p.ship(ctx, server, spool, at); err != nil {
-				if errors.Is(err, errNoBinlog) {
-					stop()
-					return errors.Join(err, ended(command, <-over))
-				}
+			err := p.ship(ctx, server, spool, at)
+			if (errors.Is(err, errNoBinlog) || errors.Is(err, errSilent)) && ctx.Err() == nil {
+				stop()
+				return errors.Join(err, ended(command, <-over))
+			}
+			if err != nil {
 				p.failed(ctx, err)
 			}
 		case err := <-over:
@@ -180,7 +186,7 @@ func (p *Shipper) resume(ctx context.Context, server *server) (*place, error) {
 		case logs[i].size < last.end:
 			why = fmt.Sprintf("the server's binary log %s is shorter than what was shipped of it", last.file)
 		default:
-			return &place{h.name, last.file, last.id, last.end}, nil
+			return &place{history: h.name, file: last.file, id: last.id, end: last.end}, nil
 		}
 	}
 	now := logs[len(logs)-1].name
@@ -239,17 +245,38 @@ func (p *Shipper) begun(ctx context.Context, name string) (done bool, err error)
 // ship sends what the tool has written to the spool since the last time.
 func (p *Shipper) ship(ctx context.Context, server *server, spool string, at *place) error {
 	asked := p.options.Now()
-	target, positionErr := server.position(ctx)
+	asking, cancel := context.WithTimeout(ctx, answerPatience)
+	defer cancel()
+	target, positionErr := server.position(asking)
 	if err := p.shipLogs(ctx, spool, at); err != nil {
 		return err
 	}
 	if positionErr != nil {
-		return positionErr
+		return fmt.Errorf("%w: %w", errSilent, positionErr)
 	}
 	if at.file == target.name && at.end >= target.size {
+		at.moved = asked
 		p.mu.Lock()
 		p.covered = asked
 		p.mu.Unlock()
+		return nil
+	}
+	return at.silent(spool, target, p.options.Now())
+}
+
+var errSilent = errors.New("the server is connected to anew")
+
+// silent is an error when the tool brings nothing of what the server has.
+func (at *place) silent(spool string, target logFile, now time.Time) error {
+	copied := at.end
+	if info, err := os.Stat(filepath.Join(spool, at.file)); err == nil {
+		copied = info.Size()
+	}
+	if at.moved.IsZero() || copied != at.copied {
+		at.moved, at.copied = now, copied
+	}
+	if silence := now.Sub(at.moved); silence > answerPatience {
+		return fmt.Errorf("%w: it is at %d of %s, and nothing behind %d of %s has come for %s", errSilent, target.size, target.name, copied, at.file, silence.Round(time.Second))
 	}
 	return nil
 }

@@ -2,10 +2,13 @@ package backup
 
 import (
 	"bytes"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -63,5 +66,103 @@ func TestRotationWhileShipping(t *testing.T) {
 	}
 	if left, err := os.ReadDir(spool); err != nil || len(left) != 1 {
 		t.Errorf("the spool holds %v, %v, want the second log", left, err)
+	}
+}
+
+// passage leads to a server, and can have connections that are there end as they do when a machine is gone: without a word.
+type passage struct {
+	net.Listener
+	mu     sync.Mutex
+	frozen []*atomic.Bool // a switch for each connection, of those that copy logs at least
+}
+
+// copiesLogs is the command of the protocol by which a client asks for binary logs.
+const copiesLogs = 0x12
+
+// newPassage leads to an address. Only those who copy logs can be frozen, unless all can.
+func newPassage(t *testing.T, to string, all bool) *passage {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &passage{Listener: listener}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			server, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", to)
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			frozen := &atomic.Bool{}
+			join := func() {
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				p.frozen = append(p.frozen, frozen)
+			}
+			if all {
+				join()
+			}
+			pass := func(from, to net.Conn, see func([]byte)) {
+				buffer := make([]byte, 64<<10)
+				for {
+					n, err := from.Read(buffer)
+					if frozen.Load() { // whatever is said, and even the end, is not heard of
+						if err != nil {
+							return
+						}
+						continue
+					}
+					see(buffer[:n])
+					if _, writeErr := to.Write(buffer[:n]); err != nil || writeErr != nil {
+						_, _ = client.Close(), server.Close()
+						return
+					}
+				}
+			}
+			go pass(client, server, func(text []byte) {
+				if !all && len(text) > 4 && text[4] == copiesLogs {
+					join()
+				}
+			})
+			go pass(server, client, func([]byte) {})
+		}
+	}()
+	return p
+}
+
+func (p *passage) freeze() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, frozen := range p.frozen {
+		frozen.Store(true)
+	}
+}
+
+// TestServerFallsSilent: shipping goes on over new connections when those that it has bring nothing any more, and do not end either.
+func TestServerFallsSilent(t *testing.T) {
+	t.Parallel()
+	for name, all := range map[string]bool{"of the tool alone": false, "every connection": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			writes, _ := newKeys(t)
+			d := newDatabase(t)
+			d.account()
+			d.fill()
+			way := newPassage(t, strings.TrimSuffix(strings.TrimPrefix(d.Server.URL, "jdbc:mysql://"), "/"), all)
+			there := d.backup
+			there.URL = "jdbc:mysql://" + way.Addr().String() + "/"
+			p, stop := ship(t, NewStore(newStand(t).bucket(t), writes, quiet()), there)
+			shipped(t, p)
+			way.freeze()
+			d.order("after the silence")
+			shipped(t, p)
+			stop()
+		})
 	}
 }
