@@ -241,6 +241,9 @@ func TestAnotherServer(t *testing.T) {
 	if a, b := backups[0].Position, backups[1].Position; a.File != b.File || a.ID == b.ID {
 		t.Errorf("positions are %+v and %+v: want the same name of two logs", a, b)
 	}
+	if _, err := reader.Restore(t.Context(), second.Server, RestoreOptions{Replace: true}); err == nil || !strings.Contains(err.Error(), "of this very server") {
+		t.Errorf("Restore of what the server itself has backed up = %v, want a refusal", err)
+	}
 	target := newDatabase(t)
 	for i, d := range []*database{second, first} {
 		if _, err := reader.Restore(t.Context(), target.Server, RestoreOptions{Name: backups[i].Name, Replace: true}); err != nil {

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -55,6 +56,11 @@ func (s *Store) Restore(ctx context.Context, config sqldb.Config, o RestoreOptio
 		return Restored{}, err
 	}
 	defer func() { _ = server.close() }() // what was written is committed
+	if o.Name == "" && o.Until.IsZero() {
+		if err := server.another(ctx, b); err != nil {
+			return Restored{}, err
+		}
+	}
 	if err := server.vacant(ctx, b.Schemas, o.Replace); err != nil {
 		return Restored{}, err
 	}
@@ -216,7 +222,7 @@ func (s *Store) fetchSegment(ctx context.Context, g segment, file io.WriterAt) e
 	if err != nil {
 		return err
 	}
-	plain, err := s.keys.open(strings.NewReader(string(content)))
+	plain, err := s.keys.open(bytes.NewReader(content))
 	if err == nil {
 		content, err = io.ReadAll(plain)
 	}
@@ -227,6 +233,24 @@ func (s *Store) fetchSegment(ctx context.Context, g segment, file io.WriterAt) e
 		return fmt.Errorf("open %s: %w", g.object, err)
 	}
 	_, err = file.WriteAt(content, g.start)
+	return err
+}
+
+// another refuses a backup that nobody has named when it is of this very server: with all its binary logs it is what is there anyway, and when the
+// server is new, it is a backup of nothing that was taken before anybody came to restore.
+func (s *server) another(ctx context.Context, b Backup) error {
+	on, _, err := s.binlog(ctx)
+	if err != nil || !on || b.Position == nil {
+		return err
+	}
+	logs, err := s.logs(ctx)
+	if err != nil || !slices.ContainsFunc(logs, func(l logFile) bool { return l.name == b.Position.File }) {
+		return err
+	}
+	id, err := s.logID(ctx, b.Position.File)
+	if err == nil && id == b.Position.ID {
+		err = fmt.Errorf("the newest backup, %s, is of this very server: name the backup that is meant; tienda backup list shows them", b.Name)
+	}
 	return err
 }
 

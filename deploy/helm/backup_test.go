@@ -10,6 +10,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // TestBackupPods: the program comes from our image and runs in the one with the database's tools; each pod has the secrets that it needs
@@ -53,6 +54,10 @@ func TestBackupPods(t *testing.T) {
 		if diff := cmp.Diff(want.secrets, secrets(pod.Spec)); diff != "" {
 			t.Errorf("%s: secrets (-want +got):\n%s", name, diff)
 		}
+		scratch := slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == "spool" })
+		if limit := container.Resources.Limits.StorageEphemeral(); limit.Cmp(*pod.Spec.Volumes[scratch].EmptyDir.SizeLimit) != 0 || limit.IsZero() {
+			t.Errorf("%s is evicted at %v of its scratch disk of %v", name, limit, pod.Spec.Volumes[scratch].EmptyDir.SizeLimit)
+		}
 		if container.Image != "percona/percona-server:8.4.8-8.1" || !strings.HasPrefix(program.Image, "tienda:") {
 			t.Errorf("%s runs %s with the program of %s", name, container.Image, program.Image)
 		}
@@ -66,6 +71,20 @@ func TestBackupPods(t *testing.T) {
 	ship := named[appsv1.Deployment](t, objects, "Deployment", "backup-ship")
 	if *ship.Spec.Replicas != 1 || ship.Spec.Strategy.Type != appsv1.RecreateDeploymentStrategyType {
 		t.Errorf("there may be two that ship: %+v", ship.Spec)
+	}
+	paused := installed(t, variant{values: strings.Replace(backups, "bucket: ", "paused: true, bucket: ", 1)})
+	for _, name := range []string{"backup", "backup-restore-test"} {
+		for _, is := range []struct {
+			objects []*unstructured.Unstructured
+			paused  bool
+		}{{objects, false}, {paused, true}} {
+			if job := named[batchv1.CronJob](t, is.objects, "CronJob", name); *job.Spec.Suspend != is.paused {
+				t.Errorf("%s is suspended: %v, want %v", name, *job.Spec.Suspend, is.paused)
+			}
+		}
+	}
+	if replicas := *named[appsv1.Deployment](t, paused, "Deployment", "backup-ship").Spec.Replicas; replicas != 0 {
+		t.Errorf("%d ship while backups are paused, and begin with a backup of what is there", replicas)
 	}
 	if found := names(installed(t, variant{}), "CronJob"); found != nil {
 		t.Errorf("without a bucket there are %v", found)

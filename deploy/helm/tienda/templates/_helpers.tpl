@@ -317,7 +317,8 @@ spec:
       {{- with .probes }}
       {{- toYaml . | nindent 6 }}
       {{- end }}
-      resources: {{- toYaml .resources | nindent 8 }}
+      # The kubelet counts the scratch disk against the limit of the pod.
+      resources: {{- merge (dict "limits" (dict "ephemeral-storage" .space)) .resources | toYaml | nindent 8 }}
       securityContext: {{- include "tienda.containerSecurity" $ | nindent 8 }}
       volumeMounts:
         - {name: program, mountPath: /opt/tienda, readOnly: true}
