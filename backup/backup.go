@@ -7,10 +7,11 @@
 // encrypted for the holders of age keys (age-encryption.org) before they leave; whoever writes backups
 // needs no key that opens them.
 //
-//	dumps/20260102T030405Z.sql.gz.age      a dump, and beside it, written when the dump is whole:
-//	dumps/20260102T030405Z.json            what is in it: [Backup]
+//	dumps/20260102T030405Z-1f3a.sql.gz.age a dump, and beside it, written when the dump is whole:
+//	dumps/20260102T030405Z-1f3a.json       what is in it: [Backup]
 //	binlogs/HISTORY/binlog.000007/ID/00000000000004-00000000081920-1767323045.gz.age
-//	                                       bytes of a binary log, by offsets; and the time of the last event
+//	                                       bytes of a binary log, by offsets; and the time of the last event. When
+//	                                       the log is finished one object with all of it takes the place of its parts
 //	status/restore-test.json               how the last restore test went: [Test]
 //
 // A history is what one server wrote without a break. When the server is another one than before, because it
@@ -24,10 +25,14 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"math/rand/v2"
 	"path"
 	"regexp"
 	"slices"
@@ -78,7 +83,12 @@ const (
 	nameLayout    = "20060102T150405Z"
 )
 
-var namePattern = regexp.MustCompile(`^\d{8}T\d{6}Z$`)
+var namePattern = regexp.MustCompile(`^\d{8}T\d{6}Z-[0-9a-f]{4}$`)
+
+// newName names what began at a time: two may begin in the same second.
+func newName(at time.Time) string {
+	return fmt.Sprintf("%s-%04x", at.UTC().Format(nameLayout), rand.IntN(1<<16))
+}
 
 func (b Backup) object() string   { return dumpsFolder + b.Name + dumpSuffix }
 func (b Backup) manifest() string { return dumpsFolder + b.Name + ".json" }
@@ -121,7 +131,7 @@ func (s *Store) List(ctx context.Context) ([]Backup, error) {
 		b.Taken = o.modified
 		backups = append(backups, b)
 	}
-	slices.SortFunc(backups, func(a, b Backup) int { return cmp.Compare(b.Name, a.Name) })
+	slices.SortFunc(backups, func(a, b Backup) int { return cmp.Or(b.Taken.Compare(a.Taken), cmp.Compare(b.Name, a.Name)) })
 	return backups, nil
 }
 
@@ -162,16 +172,32 @@ func (s *Store) putBytes(ctx context.Context, name string, content []byte) error
 	return err
 }
 
-// sealBytes is content, sealed.
-func (s *Store) sealBytes(content []byte) ([]byte, error) {
-	var out bytes.Buffer
-	w, err := s.keys.seal(&out)
+// putStream stores what write writes, and is how long and what hash it has. When either fails there is no object.
+func (s *Store) putStream(ctx context.Context, name string, write func(io.Writer) error) (size int64, hash string, err error) {
+	reader, writer := io.Pipe()
+	written := make(chan error, 1)
+	go func() {
+		err := write(writer)
+		_ = writer.CloseWithError(err) // it always succeeds
+		written <- err
+	}()
+	sum := sha256.New()
+	size, err = s.bucket.put(ctx, name, io.TeeReader(reader, sum), -1)
+	_ = reader.CloseWithError(errUploadBroken) // ends who still writes
+	if wrote := <-written; wrote != nil && !errors.Is(wrote, errUploadBroken) {
+		err = wrote // it is why the upload failed
+	}
+	return size, hex.EncodeToString(sum.Sum(nil)), err
+}
+
+var errUploadBroken = errors.New("the upload was broken off")
+
+// sealInto writes content to w, sealed.
+func (s *Store) sealInto(w io.Writer, content io.Reader) error {
+	sealed, err := s.keys.seal(w)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	_, err = w.Write(content)
-	if err = errors.Join(err, w.Close()); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
+	_, err = io.Copy(sealed, content)
+	return errors.Join(err, sealed.Close())
 }

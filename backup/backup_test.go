@@ -282,6 +282,17 @@ func TestBackupAndRestore(t *testing.T) {
 	d.order(strings.Repeat("long ", 4<<20))
 	inBetween := d.content()
 	shipped(t, p)
+	until(t, "the parts of the finished log are joined", func() bool {
+		all, err := store.histories(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		objects, err := store.bucket.list(t.Context(), place{history: all[0].name, file: all[0].logs[0].file, id: all[0].logs[0].id}.folder())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(all[0].logs) > 2 && len(objects) == 1 && all[0].logs[0].end > 0
+	})
 	time.Sleep(1100 * time.Millisecond) // the second of the events is over
 	moment := time.Now().Truncate(time.Second)
 	time.Sleep(1100 * time.Millisecond)

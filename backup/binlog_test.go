@@ -3,6 +3,7 @@ package backup
 import (
 	"bytes"
 	"encoding/binary"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -136,4 +137,22 @@ func FuzzParseSegment(f *testing.F) {
 			t.Errorf("parseSegment(%q) = %+v, and of its name %+v, %v", name, g, again, ok)
 		}
 	})
+}
+
+// TestPosition: the place of a dump is read as each server's tool writes it.
+func TestPosition(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]*Position{
+		"--\n\n-- CHANGE MASTER TO MASTER_LOG_FILE='binlog.000002', MASTER_LOG_POS=603;\n":             {File: "binlog.000002", Offset: 603},
+		"--\n\n-- CHANGE REPLICATION SOURCE TO SOURCE_LOG_FILE='binlog.000007', SOURCE_LOG_POS=157;\n": {File: "binlog.000007", Offset: 157},
+		"INSERT INTO t VALUES ('-- CHANGE MASTER TO MASTER_LOG_FILE=');\n":                             nil,
+		"-- CHANGE MASTER TO MASTER_LOG_FILE='../binlog.000002', MASTER_LOG_POS=603;\n":                nil,
+	} {
+		seen := &sqlSeen{}
+		_, _ = io.WriteString(seen, text)
+		got, err := seen.position()
+		if diff := cmp.Diff(want, got); diff != "" || (err == nil) != (want != nil) {
+			t.Errorf("position of %q (-want +got), %v:\n%s", text, err, diff)
+		}
+	}
 }

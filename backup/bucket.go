@@ -117,12 +117,21 @@ func (b *Bucket) put(ctx context.Context, name string, content io.Reader, size i
 	return there.Size, nil
 }
 
-// read is a small object.
-func (b *Bucket) read(ctx context.Context, name string) ([]byte, error) {
-	const most = 64 << 20
+// open reads an object; what fails, an object that is not there as well, fails while it is read.
+func (b *Bucket) open(ctx context.Context, name string) (io.ReadCloser, error) {
 	content, err := b.client.GetObject(ctx, b.bucket, b.prefix+name, minio.GetObjectOptions{})
 	if err != nil {
 		return nil, b.failed("read", name, err)
+	}
+	return content, nil
+}
+
+// read is a small object.
+func (b *Bucket) read(ctx context.Context, name string) ([]byte, error) {
+	const most = 1 << 20
+	content, err := b.open(ctx, name)
+	if err != nil {
+		return nil, err
 	}
 	defer func() { _ = content.Close() }() // it is only read
 	text, err := io.ReadAll(io.LimitReader(content, most))
@@ -144,6 +153,22 @@ func (b *Bucket) download(ctx context.Context, name, file string) error {
 		return b.failed("read", name, err)
 	}
 	return nil
+}
+
+// folders are those in a folder, by name.
+func (b *Bucket) folders(ctx context.Context, folder string) ([]string, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var names []string
+	for info := range b.client.ListObjects(ctx, b.bucket, minio.ListObjectsOptions{Prefix: b.prefix + folder}) {
+		if info.Err != nil {
+			return nil, b.failed("list", folder, info.Err)
+		}
+		if name, ok := strings.CutSuffix(strings.TrimPrefix(info.Key, b.prefix+folder), "/"); ok {
+			names = append(names, name)
+		}
+	}
+	return names, ctx.Err()
 }
 
 // list are all objects of a folder, in the order of their names.

@@ -2,8 +2,6 @@ package backup
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -26,7 +24,7 @@ func (s *Store) Create(ctx context.Context, config sqldb.Config, program string,
 	}
 	defer func() { _ = server.close() }() // nothing was written
 	b := Backup{Started: now().UTC().Truncate(time.Second), Server: server.version, Program: program}
-	b.Name = b.Started.Format(nameLayout)
+	b.Name = newName(b.Started)
 	if b.Schemas, err = server.schemas(ctx); err != nil {
 		return Backup{}, err
 	}
@@ -37,24 +35,14 @@ func (s *Store) Create(ctx context.Context, config sqldb.Config, program string,
 	if err != nil {
 		return Backup{}, err
 	}
-	reader, writer := io.Pipe()
 	seen := &sqlSeen{}
-	ended := make(chan error, 1)
-	go func() {
-		err := s.dump(ctx, server, append(arguments, b.Schemas...), seen, writer)
-		_ = writer.CloseWithError(err) // it always succeeds
-		ended <- err
-	}()
-	hash := sha256.New()
-	b.Size, err = s.bucket.put(ctx, b.object(), io.TeeReader(reader, hash), -1)
-	_ = reader.CloseWithError(errors.New("the upload was broken off"))
-	if dumped := <-ended; dumped != nil && (err == nil || errors.Is(err, dumped)) {
-		err = dumped
-	}
+	b.Size, b.SHA256, err = s.putStream(ctx, b.object(), func(w io.Writer) error {
+		return s.dump(ctx, server, append(arguments, b.Schemas...), seen, w)
+	})
 	if err != nil {
 		return Backup{}, fmt.Errorf("back up: %w", err)
 	}
-	b.Bytes, b.SHA256 = seen.length, hex.EncodeToString(hash.Sum(nil))
+	b.Bytes = seen.length
 	if logs {
 		if b.Position, err = seen.position(); err != nil {
 			return Backup{}, err
@@ -93,7 +81,8 @@ func (s *server) dumpArguments(ctx context.Context) (arguments []string, logs bo
 		if err != nil {
 			return nil, false, err
 		}
-		arguments = append(arguments, option+"=2")
+		// A new log begins with each dump, so that logs are whole from time to time however little is written.
+		arguments = append(arguments, option+"=2", "--flush-logs")
 	}
 	return append(arguments, "--databases"), logs, nil
 }
@@ -148,7 +137,7 @@ func (d *sqlSeen) whole() error {
 	return nil
 }
 
-var coordinates = regexp.MustCompile(`(?m)^-- CHANGE (?:MASTER|REPLICATION SOURCE) TO (?:MASTER|SOURCE)_LOG_FILE='([^'/]+)', (?:MASTER|SOURCE)_LOG_POS=(\d+);$`)
+var coordinates = regexp.MustCompile(`(?m)^-- CHANGE (?:MASTER|REPLICATION SOURCE) TO (?:MASTER|SOURCE)_LOG_FILE='([^'/]+)', *(?:MASTER|SOURCE)_LOG_POS=(\d+);$`)
 
 // position is where in the binary log the dump was taken, as the tool has written it down.
 func (d *sqlSeen) position() (*Position, error) {

@@ -153,7 +153,8 @@ func TestDamage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	segment := all[0].logs[0].segments[len(all[0].logs[0].segments)-1].object
+	logs := all[0].logs
+	segment := logs[len(logs)-1].segments[0].object
 	target := newDatabase(t)
 	target.exec("CREATE DATABASE tienda_order", "CREATE TABLE tienda_order.precious (id INT)")
 	flip := func(text []byte) []byte {
@@ -228,7 +229,7 @@ func TestAnotherServer(t *testing.T) {
 	second.account()
 	second.fill()
 	second.order("on the second")
-	time.Sleep(1100 * time.Millisecond) // backups are named by their second
+	time.Sleep(1100 * time.Millisecond) // the clock of a bucket counts seconds
 	p, stop = ship(t, store, second.backup)
 	until(t, "the second has a backup", func() bool { return count() == 2 })
 	second.order("on the second, behind")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -69,19 +68,38 @@ func (m *Monitor) look(ctx context.Context) (err error) {
 		newest = backups[0]
 	}
 	if newest.Position != nil {
-		all, err := m.store.histories(ctx)
-		if err != nil {
+		if logs, err = m.followed(ctx, *newest.Position); err != nil {
 			return err
 		}
-		logs = slices.ContainsFunc(all, func(h history) bool {
-			_, err := h.from(*newest.Position)
-			return err == nil
-		})
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.count, m.newest, m.logs, m.test = len(backups), newest, logs, test
 	return nil
+}
+
+// followed reports whether a position is in a history. It looks at one log alone: there are too many parts to list them all every minute.
+func (m *Monitor) followed(ctx context.Context, p Position) (bool, error) {
+	names, err := m.store.bucket.folders(ctx, binlogsFolder)
+	if err != nil {
+		return false, err
+	}
+	for _, name := range names {
+		parts, err := m.store.bucket.list(ctx, place{history: name, file: p.File, id: p.ID}.folder())
+		if err != nil {
+			return false, err
+		}
+		l := shippedLog{}
+		for _, part := range parts {
+			if g, ok := parseSegment(part.name); ok {
+				l.segments = append(l.segments, g)
+			}
+		}
+		if l.join(); l.end >= p.Offset {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // metric describes one; each is also in docs/operations.md.

@@ -2,7 +2,6 @@ package backup
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -218,21 +217,29 @@ func (s *Store) fetchLogs(ctx context.Context, logs []shippedLog, spool string) 
 }
 
 func (s *Store) fetchSegment(ctx context.Context, g segment, file io.WriterAt) error {
-	content, err := s.bucket.read(ctx, g.object)
+	var err error
+	for range 3 {
+		if err = s.copySegment(ctx, g, io.NewOffsetWriter(file, g.start)); err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("open %s: %w", g.object, err)
+}
+
+func (s *Store) copySegment(ctx context.Context, g segment, w io.Writer) error {
+	content, err := s.bucket.open(ctx, g.object)
 	if err != nil {
 		return err
 	}
-	plain, err := s.keys.open(bytes.NewReader(content))
-	if err == nil {
-		content, err = io.ReadAll(plain)
-	}
-	if err == nil && int64(len(content)) != g.end-g.start {
-		err = fmt.Errorf("it has %d bytes, want %d", len(content), g.end-g.start)
-	}
+	defer func() { _ = content.Close() }() // it is only read
+	plain, err := s.keys.open(content)
 	if err != nil {
-		return fmt.Errorf("open %s: %w", g.object, err)
+		return err
 	}
-	_, err = file.WriteAt(content, g.start)
+	n, err := io.Copy(w, plain)
+	if err == nil && n != g.end-g.start {
+		err = fmt.Errorf("it has %d bytes, want %d", n, g.end-g.start)
+	}
 	return err
 }
 

@@ -28,7 +28,7 @@ func TestRetire(t *testing.T) {
 	var names []string
 	for day := range 6 {
 		log := fmt.Sprintf("binlog.%06d", day+1)
-		b := Backup{Name: time.Date(2031, 5, day+1, 0, 0, 0, 0, time.UTC).Format(nameLayout), Size: 4, Position: &Position{File: log, ID: "id", Offset: 50}} // a clock that is wrong by years
+		b := Backup{Name: time.Date(2031, 5, day+1, 0, 0, 0, 0, time.UTC).Format(nameLayout) + "-0000", Size: 4, Position: &Position{File: log, ID: "id", Offset: 50}} // a clock that is wrong by years
 		names = append(names, b.Name)
 		put(b.object(), "dump")
 		if err := store.putJSON(t.Context(), b.manifest(), b); err != nil {
@@ -38,7 +38,7 @@ func TestRetire(t *testing.T) {
 		put(segment{history: "before", file: log, id: "other", end: 100, last: time.Unix(1, 0)}.name(), "log")
 		clock.Advance(24 * time.Hour)
 	}
-	put(Backup{Name: "20260101T000000Z"}.object(), "broken off") // just now
+	put(Backup{Name: "20260101T000000Z-0000"}.object(), "broken off") // just now
 	if err := store.putJSON(t.Context(), testObject, Test{Good: names[1]}); err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func TestRetire(t *testing.T) {
 		t.Error("backups are kept for a minute")
 	}
 	// What was broken off goes a day later, when there is something newer.
-	b := Backup{Name: "20320101T000000Z", Size: 4}
+	b := Backup{Name: "20320101T000000Z-0000", Size: 4}
 	put(b.object(), "dump")
 	if err := store.putJSON(t.Context(), b.manifest(), b); err != nil {
 		t.Fatal(err)

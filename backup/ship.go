@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -49,6 +50,11 @@ type place struct {
 	end               int64
 	moved             time.Time // when the tool last had something new, or nothing to bring
 	copied            int64     // how long its copy was then
+}
+
+// folder is where the parts of the log are.
+func (at place) folder() string {
+	return binlogsFolder + at.history + "/" + at.file + "/" + at.id + "/"
 }
 
 const (
@@ -123,13 +129,17 @@ func (p *Shipper) follow(ctx context.Context) (err error) {
 	go func() { over <- command.Wait() }()
 	var group sync.WaitGroup
 	group.Go(func() { p.begin(running, at.history) })
+	finished := make(chan place, 1<<10) // logs that are to be joined
+	group.Go(func() { p.joinLogs(running, spool, finished) })
 	defer group.Wait()
+	defer stop()
+	defer close(finished)
 	tick := time.NewTicker(p.options.Every)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			err := p.ship(ctx, server, spool, at)
+			err := p.ship(ctx, server, spool, at, finished)
 			if (errors.Is(err, errNoBinlog) || errors.Is(err, errSilent)) && ctx.Err() == nil {
 				stop()
 				return errors.Join(err, ended(command, <-over))
@@ -142,7 +152,7 @@ func (p *Shipper) follow(ctx context.Context) (err error) {
 			err = errors.Join(ended(command, err), errors.New("the server has ended the connection"))
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.options.Every+10*time.Second)
 			defer cancel()
-			return errors.Join(err, p.ship(last, server, spool, at))
+			return errors.Join(err, p.ship(last, server, spool, at, finished))
 		}
 	}
 }
@@ -194,7 +204,7 @@ func (p *Shipper) resume(ctx context.Context, server *server) (*place, error) {
 	if err != nil {
 		return nil, err
 	}
-	at := &place{history: p.options.Now().UTC().Format(nameLayout) + "-" + id, file: now, id: id}
+	at := &place{history: newName(p.options.Now()), file: now, id: id}
 	p.store.log.WarnContext(ctx, "a new history of binary logs begins", "history", at.history, "log", at.file, "why", why)
 	return at, nil
 }
@@ -243,12 +253,12 @@ func (p *Shipper) begun(ctx context.Context, name string) (done bool, err error)
 }
 
 // ship sends what the tool has written to the spool since the last time.
-func (p *Shipper) ship(ctx context.Context, server *server, spool string, at *place) error {
+func (p *Shipper) ship(ctx context.Context, server *server, spool string, at *place, finished chan<- place) error {
 	asked := p.options.Now()
 	asking, cancel := context.WithTimeout(ctx, answerPatience)
 	defer cancel()
 	target, positionErr := server.position(asking)
-	if err := p.shipLogs(ctx, spool, at); err != nil {
+	if err := p.shipLogs(ctx, spool, at, finished); err != nil {
 		return err
 	}
 	if positionErr != nil {
@@ -281,8 +291,8 @@ func (at *place) silent(spool string, target logFile, now time.Time) error {
 	return nil
 }
 
-// shipLogs sends what there is of one log after the other, and deletes those that are sent as a whole.
-func (p *Shipper) shipLogs(ctx context.Context, spool string, at *place) error {
+// shipLogs sends what there is of one log after the other, and hands those over that are sent as a whole.
+func (p *Shipper) shipLogs(ctx context.Context, spool string, at *place, finished chan<- place) error {
 	for {
 		// Before the log is looked at: the tool is through with a log when it begins the next, and not before.
 		next, err := following(spool, at.file)
@@ -294,8 +304,12 @@ func (p *Shipper) shipLogs(ctx context.Context, spool string, at *place) error {
 		if err != nil || next == "" || !whole {
 			return err
 		}
-		if err := os.Remove(path); err != nil {
-			return err
+		select {
+		case finished <- *at:
+		default: // its parts stay as they are
+			if err := os.Remove(path); err != nil {
+				return err
+			}
 		}
 		at.file, at.id, at.end = next, "", 0
 	}
@@ -373,19 +387,61 @@ func (p *Shipper) send(ctx context.Context, text []byte, at *place) error {
 	if err != nil {
 		return err
 	}
-	sealed, err := p.store.sealBytes(text)
-	if err != nil {
+	g := segment{history: at.history, file: at.file, id: at.id, start: at.end, end: at.end + int64(len(text)), last: last}
+	var sealed bytes.Buffer
+	if err := p.store.sealInto(&sealed, bytes.NewReader(text)); err != nil {
 		return err
 	}
-	g := segment{history: at.history, file: at.file, id: at.id, start: at.end, end: at.end + int64(len(text)), last: last}
-	if err := p.store.putBytes(ctx, g.name(), sealed); err != nil {
+	if err := p.store.putBytes(ctx, g.name(), sealed.Bytes()); err != nil {
 		return err
 	}
 	at.end = g.end
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.segments++
-	p.bytes += int64(len(sealed))
+	p.bytes += int64(sealed.Len())
+	return nil
+}
+
+// joinLogs replaces the parts of each finished log by one object, while shipping goes on with the next log: a shop that writes
+// all the time makes some ten thousand parts a day.
+func (p *Shipper) joinLogs(ctx context.Context, spool string, finished <-chan place) {
+	for at := range finished {
+		path := filepath.Join(spool, at.file)
+		if err := p.joinLog(ctx, path, at); err != nil && ctx.Err() == nil {
+			p.failed(ctx, fmt.Errorf("join the parts of %s, which stay: %w", at.file, err))
+		}
+		_ = os.Remove(path) // the folder goes anyway
+	}
+}
+
+func (p *Shipper) joinLog(ctx context.Context, path string, at place) error {
+	parts, err := p.store.bucket.list(ctx, at.folder())
+	if err != nil || len(parts) < 2 {
+		return err
+	}
+	whole := segment{history: at.history, file: at.file, id: at.id, end: at.end}
+	for _, part := range parts {
+		if g, ok := parseSegment(part.name); ok {
+			whole.last = later(whole.last, g.last)
+		}
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	_, _, err = p.store.putStream(ctx, whole.name(), func(w io.Writer) error { return p.store.sealInto(w, io.LimitReader(file, at.end)) })
+	if err != nil {
+		return err
+	}
+	for _, part := range parts {
+		if part.name != whole.name() {
+			if err := p.store.bucket.remove(ctx, part.name); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 

@@ -49,7 +49,7 @@ func TestRotationWhileShipping(t *testing.T) {
 	p := NewShipper(store, ShipOptions{Now: time.Now})
 	at := &place{history: "h", file: "binlog.000001"}
 	for range 2 {
-		if err := p.shipLogs(t.Context(), spool, at); err != nil {
+		if err := p.shipLogs(t.Context(), spool, at, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

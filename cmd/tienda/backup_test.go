@@ -110,11 +110,11 @@ func TestBackupList(t *testing.T) {
 		}
 		answer.Body.Close()
 	}
-	put("dumps/20260102T030405Z.sql.gz.age", "dump")
-	put("dumps/20260102T030405Z.json", `{"name":"20260102T030405Z","size":4,"finished":"2026-01-02T03:05:00Z","schemas":["a","b"],"position":{"file":"binlog.000007","offset":42}}`)
-	put("status/restore-test.json", `{"good":"20260102T030405Z","goodAt":"2026-01-03T00:00:00Z"}`)
+	put("dumps/20260102T030405Z-1f3a.sql.gz.age", "dump")
+	put("dumps/20260102T030405Z-1f3a.json", `{"name":"20260102T030405Z-1f3a","size":4,"finished":"2026-01-02T03:05:00Z","schemas":["a","b"],"position":{"file":"binlog.000007","offset":42}}`)
+	put("status/restore-test.json", `{"good":"20260102T030405Z-1f3a","goodAt":"2026-01-03T00:00:00Z"}`)
 	out, err := said(t, environ, "backup", "list")
-	if want := "20260102T030405Z  2026-01-02T03:05:00Z  4      2        binlog.000007:42  good, 2026-01-03T00:00:00Z"; err != nil || !strings.Contains(out, want) {
+	if want := "20260102T030405Z-1f3a  2026-01-02T03:05:00Z  4      2        binlog.000007:42  good, 2026-01-03T00:00:00Z"; err != nil || !strings.Contains(out, want) {
 		t.Errorf("list = %v\n%s\nwant %s", err, out, want)
 	}
 	out, err = said(t, environ, "backup", "list", "--json")
