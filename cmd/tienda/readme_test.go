@@ -276,8 +276,7 @@ func grammar(t *testing.T) (flags, subcommands map[string]bool) {
 func TestLinksInDocuments(t *testing.T) {
 	t.Parallel()
 	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
-	texts := documents(t)
-	for path, text := range texts {
+	for path, text := range documents(t) {
 		for _, match := range link.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
 			target, heading, _ := strings.Cut(match[1], "#")
 			if strings.Contains(target, "://") {
@@ -290,7 +289,12 @@ func TestLinksInDocuments(t *testing.T) {
 			if _, err := os.Stat(filepath.Join(root, file)); err != nil {
 				t.Errorf("%s links to %s: %v", path, match[1], err)
 			}
-			if heading != "" && !slices.Contains(headings(texts[file]), heading) {
+			if heading == "" {
+				continue
+			}
+			// A directory has no headings.
+			there, _ := os.ReadFile(filepath.Join(root, file))
+			if !slices.Contains(headings(string(there)), heading) {
 				t.Errorf("%s links to %s: there is no such heading", path, match[1])
 			}
 		}
