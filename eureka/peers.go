@@ -94,11 +94,16 @@ func (p *Peers) Run(ctx context.Context) error {
 	}
 }
 
-// refresh looks for nodes that have come or gone.
+// refresh looks for nodes that have come or gone. None has gone because a name could not be looked up.
 func (p *Peers) refresh(ctx context.Context, senders *sync.WaitGroup) {
-	found := make(map[string]bool)
+	found, complete := make(map[string]bool), true
 	for _, u := range p.urls {
-		for _, node := range p.resolve(ctx, u) {
+		nodes, err := p.resolve(ctx, u)
+		if err != nil {
+			p.log.Info("peers not found", "host", u.Hostname(), "err", err)
+			complete = false
+		}
+		for _, node := range nodes {
 			found[node] = true
 		}
 	}
@@ -114,7 +119,7 @@ func (p *Peers) refresh(ctx context.Context, senders *sync.WaitGroup) {
 		}
 	}
 	for node, n := range p.nodes {
-		if !found[node] {
+		if complete && !found[node] {
 			n.stop()
 			delete(p.nodes, node)
 		}
@@ -122,14 +127,13 @@ func (p *Peers) refresh(ctx context.Context, senders *sync.WaitGroup) {
 }
 
 // resolve returns the nodes that u stands for. A certificate is made out to a name, so https keeps it.
-func (p *Peers) resolve(ctx context.Context, u *url.URL) []string {
+func (p *Peers) resolve(ctx context.Context, u *url.URL) ([]string, error) {
 	if u.Scheme == "https" {
-		return []string{u.String()}
+		return []string{u.String()}, nil
 	}
 	addresses, err := p.lookup(ctx, u.Hostname())
 	if err != nil {
-		p.log.Debug("peers not found", "host", u.Hostname(), "err", err)
-		return nil
+		return nil, err
 	}
 	nodes := make([]string, len(addresses))
 	for i, address := range addresses {
@@ -143,7 +147,7 @@ func (p *Peers) resolve(ctx context.Context, u *url.URL) []string {
 		}
 		nodes[i] = node.String()
 	}
-	return nodes
+	return nodes, nil
 }
 
 // sync takes over what the peers know. A node whose peers do not answer is the first of all, or alone.

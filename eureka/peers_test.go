@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -25,7 +26,9 @@ type cluster struct {
 	// up are the nodes that answer, by address; calls are the requests that each got.
 	up    map[string]*Server
 	calls map[string]int
-	group sync.WaitGroup
+	// unnamed is whether no name can be looked up.
+	unnamed bool
+	group   sync.WaitGroup
 }
 
 func (c *cluster) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -47,6 +50,9 @@ func (c *cluster) RoundTrip(r *http.Request) (*http.Response, error) {
 func (c *cluster) addresses(context.Context, string) ([]string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.unnamed {
+		return nil, &net.DNSError{Err: "server misbehaving", Name: "registry"}
+	}
 	var all []string
 	for address := range c.up {
 		all = append(all, address)
@@ -254,6 +260,25 @@ func TestNodesCatchUp(t *testing.T) {
 		time.Sleep(settle)
 		if got := known(b)["j"]; got != "UP" {
 			t.Errorf("after a minute away and a heartbeat a node takes the instance to be %q, want UP", got)
+		}
+	})
+}
+
+// Nodes that know one another stay so while their names cannot be looked up.
+func TestNodesStayWithoutNames(t *testing.T) {
+	t.Parallel()
+	nodes(t, func(t *testing.T, ctx context.Context, c *cluster) {
+		a, _ := c.start(ctx, "10.0.0.1")
+		b, _ := c.start(ctx, "10.0.0.2")
+		time.Sleep(2 * peerInterval)
+		c.mu.Lock()
+		c.unnamed = true
+		c.mu.Unlock()
+		time.Sleep(2 * peerInterval)
+		tell(t, a, "POST", "A", body("i", 5), 204)
+		time.Sleep(settle)
+		if diff := cmp.Diff(map[string]string{"i": "UP"}, known(b)); diff != "" {
+			t.Errorf("while there are no names the other node knows (-want +got):\n%s", diff)
 		}
 	})
 }
