@@ -100,14 +100,14 @@ func number(text string) (int64, error) {
 type segment struct {
 	history, file, id string
 	start, end        int64
-	last              time.Time // of its events
+	last              time.Time // of its events; none may have one
 	object            string
 }
 
 const segmentSuffix = ".gz.age"
 
 func (g segment) name() string {
-	return fmt.Sprintf("%s%s/%s/%s/%014d-%014d-%d%s", binlogsFolder, g.history, g.file, g.id, g.start, g.end, g.last.Unix(), segmentSuffix)
+	return fmt.Sprintf("%s%s/%s/%s/%014d-%014d-%d%s", binlogsFolder, g.history, g.file, g.id, g.start, g.end, max(0, g.last.Unix()), segmentSuffix)
 }
 
 // parseSegment reads the name of an object.

@@ -121,6 +121,15 @@ DELIMITER ;
 	}
 }
 
+// TestSegmentWithoutTime: a segment whose events have no time is one all the same.
+func TestSegmentWithoutTime(t *testing.T) {
+	t.Parallel()
+	name := segment{history: "h", file: "binlog.000001", id: "a", end: 100}.name()
+	if g, ok := parseSegment(name); !ok || g.end != 100 {
+		t.Errorf("parseSegment(%q) = %+v, %v", name, g, ok)
+	}
+}
+
 // FuzzParseSegment: the name of an object is a segment's only if a segment has that name.
 func FuzzParseSegment(f *testing.F) {
 	f.Add(segment{history: "20260102T030405Z-a", file: "binlog.000007", id: "a", end: 100, last: time.Unix(1767323045, 0)}.name())

@@ -22,6 +22,7 @@ type shippedLog struct {
 	end      int64     // everything before it is there
 	last     time.Time // of its events
 	segments []segment // in the order of their offsets
+	objects  []string  // all there are, also what the segments leave out
 	written  time.Time
 }
 
@@ -50,7 +51,7 @@ func (s *Store) histories(ctx context.Context) ([]history, error) {
 			h.logs = append(h.logs, shippedLog{file: g.file, id: g.id, number: n})
 		}
 		l := &h.logs[i]
-		l.segments = append(l.segments, g)
+		l.segments, l.objects = append(l.segments, g), append(l.objects, o.name)
 		l.written, h.written = later(l.written, o.modified), later(h.written, o.modified)
 	}
 	var all []history

@@ -92,8 +92,8 @@ func (s *Store) retireLogs(ctx context.Context, kept []Backup, before time.Time)
 			if !l.written.Before(before) {
 				continue
 			}
-			for _, g := range l.segments {
-				if err := s.bucket.remove(ctx, g.object); err != nil {
+			for _, name := range l.objects {
+				if err := s.bucket.remove(ctx, name); err != nil {
 					return fmt.Errorf("retire the binary log %s: %w", l.file, err)
 				}
 			}
