@@ -183,14 +183,13 @@ func (s *Store) putStream(ctx context.Context, name string, write func(io.Writer
 	}()
 	sum := sha256.New()
 	size, err = s.bucket.put(ctx, name, io.TeeReader(reader, sum), -1)
-	_ = reader.CloseWithError(errUploadBroken) // ends who still writes
-	if wrote := <-written; wrote != nil && !errors.Is(wrote, errUploadBroken) {
-		err = wrote // it is why the upload failed
+	_ = reader.CloseWithError(errors.New("the upload was broken off")) // ends who still writes
+	// Either fails because the other did, and who began says why.
+	if wrote := <-written; wrote != nil && (err == nil || errors.Is(err, wrote)) {
+		err = wrote
 	}
 	return size, hex.EncodeToString(sum.Sum(nil)), err
 }
-
-var errUploadBroken = errors.New("the upload was broken off")
 
 // sealInto writes content to w, sealed.
 func (s *Store) sealInto(w io.Writer, content io.Reader) error {

@@ -3,6 +3,7 @@ package backup
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -76,6 +77,28 @@ func TestBucketFails(t *testing.T) {
 	})
 	if _, err := store.Create(t.Context(), d.backup, "test", time.Now); err != nil || failures.Load() < 3 {
 		t.Errorf("with two failures, Create = %v after %d calls, want success", err, failures.Load())
+	}
+}
+
+// TestUploadFailsInBetween: when the bucket refuses a later part, that is the error, and not what becomes of the tool whose output nobody takes.
+func TestUploadFailsInBetween(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.failing(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPut {
+			w.WriteHeader(http.StatusForbidden)
+		}
+		return r.Method == http.MethodPut
+	})
+	_, _, err := NewStore(s.bucket(t), Keys{}, quiet()).putStream(t.Context(), "dumps/large", func(w io.Writer) error {
+		for {
+			if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+				return errors.New("the tool was cut off")
+			}
+		}
+	})
+	if err == nil || !strings.Contains(err.Error(), "AWS_ACCESS_KEY_ID") {
+		t.Errorf("putStream = %v, want why the bucket refuses it", err)
 	}
 }
 
