@@ -98,9 +98,8 @@ terraform-docs: $(TOFU) ## READMEs of the modules, from their files, and the pla
 	TOFU=$(TOFU) $(GO) -C test/terraform test -count=1 -run 'TestReadmes|TestPlans' . -update
 
 # make plan-stage, apply-production and so on; environment.sh says which variables it takes.
-ENVIRONMENT_TARGETS := $(foreach action,plan apply kubeconfig destroy,$(action)-stage $(action)-production)
-.PHONY: $(ENVIRONMENT_TARGETS)
-$(ENVIRONMENT_TARGETS): build
+.PHONY: plan-stage apply-stage kubeconfig-stage destroy-stage plan-production apply-production kubeconfig-production destroy-production
+plan-stage apply-stage kubeconfig-stage destroy-stage plan-production apply-production kubeconfig-production destroy-production: build
 	TIENDA='$(CURDIR)/$(BIN)' deploy/terraform/environment.sh $(subst -, ,$@)
 
 clean:

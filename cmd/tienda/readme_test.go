@@ -222,7 +222,7 @@ func TestCommandsInDocuments(t *testing.T) {
 			code = append(code, match[2])
 		}
 		for _, name := range target.FindAllStringSubmatch(strings.Join(code, "\n"), -1) {
-			if !regexp.MustCompile(`(?m)^` + name[1] + `:`).Match(makefile) {
+			if !regexp.MustCompile(`(?m)^(?:[a-z-]+ )*` + name[1] + `(?: [a-z-]+)*:`).Match(makefile) {
 				t.Errorf("%s: there is no target %s in the Makefile", path, name[1])
 			}
 		}
