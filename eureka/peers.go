@@ -43,6 +43,7 @@ type Peers struct {
 
 	mu     sync.Mutex
 	nodes  map[string]*peer // by URL
+	recent []task           // what was told lately, oldest first
 	synced bool
 }
 
@@ -94,7 +95,8 @@ func (p *Peers) Run(ctx context.Context) error {
 	}
 }
 
-// refresh looks for nodes that have come or gone. None has gone because a name could not be looked up.
+// refresh looks for nodes that have come or gone. None has gone because a name could not be looked up; one that has come is told what was
+// passed on lately.
 func (p *Peers) refresh(ctx context.Context, senders *sync.WaitGroup) {
 	found, complete := make(map[string]bool), true
 	for _, u := range p.urls {
@@ -111,7 +113,8 @@ func (p *Peers) refresh(ctx context.Context, senders *sync.WaitGroup) {
 	defer p.mu.Unlock()
 	for node := range found {
 		if p.nodes[node] == nil {
-			n := &peer{peers: p, url: node, wake: make(chan struct{}, 1)}
+			n := &peer{peers: p, url: node, wake: make(chan struct{}, 1), queue: slices.Clone(p.recent)}
+			n.wake <- struct{}{}
 			sending, stop := context.WithCancel(ctx)
 			n.stop = stop
 			p.nodes[node] = n
@@ -193,9 +196,24 @@ func (p *Peers) pass(r replica) {
 	if r.Instance != nil {
 		wait = time.Duration(r.Instance.LeaseInfo.RenewalIntervalInSecs) * time.Second
 	}
+	t := task{r, time.Now().Add(wait)}
+	p.remember(t)
 	for _, n := range p.all() {
-		n.add(task{r, time.Now().Add(wait)})
+		n.add(t)
 	}
+}
+
+// remember keeps a change for nodes that come now and are found later: they may have copied what was known before it. What they miss of a
+// heartbeat the next one makes good.
+func (p *Peers) remember(t task) {
+	if t.Action == actionHeartbeat {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	p.recent = append(slices.DeleteFunc(p.recent, func(old task) bool { return now.After(old.until) || old.same(t) }), t)
+	p.recent = p.recent[max(0, len(p.recent)-maxQueued):]
 }
 
 // node is a peer for people to look at; URL is without credentials.

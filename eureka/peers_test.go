@@ -232,6 +232,28 @@ func TestNodesCopyTheOthersFirst(t *testing.T) {
 	})
 }
 
+// A node that comes knows also of what happened after it had copied the others and before they found it.
+func TestNodesHearWhatTheyMissed(t *testing.T) {
+	t.Parallel()
+	nodes(t, func(t *testing.T, ctx context.Context, c *cluster) {
+		a, _ := c.start(ctx, "10.0.0.1")
+		tell(t, a, http.MethodPost, "A", body("goes", 1), http.StatusNoContent)
+		tell(t, a, http.MethodPost, "A", body("stays", 1), http.StatusNoContent)
+		time.Sleep(2*peerInterval + peerInterval/4) // between two looks for peers
+		b, peers := c.start(ctx, "10.0.0.2")
+		time.Sleep(settle)
+		if err := peers.Synced(ctx); err != nil {
+			t.Fatal(err)
+		}
+		tell(t, a, http.MethodDelete, "A/goes", "", http.StatusOK)
+		tell(t, a, http.MethodPost, "A", body("comes", 1), http.StatusNoContent)
+		time.Sleep(peerInterval + settle)
+		if diff := cmp.Diff(map[string]string{"stays": "UP", "comes": "UP"}, known(b)); diff != "" {
+			t.Errorf("the node that came knows (-want +got):\n%s", diff)
+		}
+	})
+}
+
 // Changes wait for a node that does not answer for a moment; what it has missed for longer comes with the heartbeats.
 func TestNodesCatchUp(t *testing.T) {
 	t.Parallel()
