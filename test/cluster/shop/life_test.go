@@ -26,7 +26,7 @@ const previous = "testdata/tienda-0.1.0.tgz"
 func settings(t *testing.T, c clustertest.Cluster) {
 	const changed = `"logging.level.root":"debug"`
 	before := identities(t, c)
-	helm(t, "upgrade", chart, "--values=testdata/changed.yaml")
+	helm(t, c, "upgrade", chart, "--values=testdata/changed.yaml")
 	c.Ready(t, namespace, rollout)
 	after := identities(t, c)
 	for name := range components(t) {
@@ -40,7 +40,7 @@ func settings(t *testing.T, c clustertest.Cluster) {
 	if text := served(t, c); !strings.Contains(text, changed) {
 		t.Errorf("cloud-config serves %s, want it to have %s", text, changed)
 	}
-	helm(t, "rollback", "1")
+	helm(t, c, "rollback", "1")
 	c.Ready(t, namespace, rollout)
 	if text := served(t, c); strings.Contains(text, changed) {
 		t.Errorf("after the rollback cloud-config serves %s, want it not to have %s", text, changed)
@@ -75,7 +75,7 @@ func served(t *testing.T, c clustertest.Cluster) string {
 // back: every order is there after each step, and another one can be made.
 func keeps(t *testing.T, c clustertest.Cluster) {
 	sold := orders(t, c)
-	said := helm(t, "uninstall")
+	said := helm(t, c, "uninstall")
 	if !strings.Contains(said, "kept") || !strings.Contains(said, "[Secret] database") {
 		t.Errorf("helm uninstall says %q, want it to name what it keeps", said)
 	}
@@ -93,29 +93,25 @@ func keeps(t *testing.T, c clustertest.Cluster) {
 	clustertest.Run(t, "tar", "--extract", "--gzip", "--file="+previous, "--directory="+folder)
 	for _, step := range []struct {
 		name string
-		run  func() string
+		run  func()
 	}{
-		{"the last release is installed", func() string { return helm(t, "install", folder+"/tienda") }},
-		{"it is upgraded to this one", func() string { return helm(t, "upgrade", chart) }},
-		{"the upgrade is taken back", func() string { return helm(t, "rollback", "1") }},
+		{"the last release is installed", func() { helm(t, c, "install", folder+"/tienda") }},
+		{"it is upgraded to this one", func() { helm(t, c, "upgrade", chart) }},
+		{"the upgrade is taken back", func() { helm(t, c, "rollback", "1") }},
 	} {
 		begun := time.Now()
-		said := step.run()
+		step.run()
 		c.Ready(t, namespace, rollout)
-		open(t, c)
 		now := orders(t, c)
 		for id, order := range sold {
 			if now[id] != order {
 				t.Errorf("%s: order %d is %q, was %q", step.name, id, now[id], order)
 			}
 		}
-		buy(t, c, 1)
+		buy(t)
 		sold = orders(t, c)
 		if len(sold) <= len(now) {
 			t.Errorf("%s: there are %d orders, want more than %d", step.name, len(sold), len(now))
-		}
-		if step.name == "the last release is installed" && !strings.Contains(said, `"helm uninstall" keeps both`) {
-			t.Errorf("helm install says %q, want it to say what an uninstallation keeps", said)
 		}
 		t.Logf("%s: %d orders after %.1f s", step.name, len(sold), time.Since(begun).Seconds())
 	}

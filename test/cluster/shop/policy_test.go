@@ -75,7 +75,7 @@ func policies(t *testing.T, c clustertest.Cluster) {
 	})
 
 	strangers := map[string]corev1.Pod{}
-	for _, where := range []string{entry, monitoring, "default"} {
+	for _, where := range []string{clustertest.EntryNamespace, monitoring, "default"} {
 		strangers[where] = c.Start(t, where, clustertest.Restricted("stranger-in-"+where, clustertest.Image(t, "probe")))
 	}
 	seen := c.Probes(t, append(slices.Collect(maps.Values(pods)), slices.Collect(maps.Values(strangers))...), targets)
@@ -108,7 +108,7 @@ func policies(t *testing.T, c clustertest.Cluster) {
 	}
 	for where, pod := range strangers {
 		for to, its := range table {
-			expect("a pod in "+where, pod, fmt.Sprintf("%s.%s:%d", to, namespace, its.Port), where == monitoring || where == entry && its.Tier == "edge")
+			expect("a pod in "+where, pod, fmt.Sprintf("%s.%s:%d", to, namespace, its.Port), where == monitoring || where == clustertest.EntryNamespace && its.Tier == "edge")
 		}
 		expect("a pod in "+where, pod, database, false)
 		expect("a pod in "+where, pod, api, true) // so that it is there to be reached
