@@ -29,7 +29,7 @@ const (
 	podNet        = "10.244.0.0/22"
 	queue         = 98 // of the packets that the policies judge
 	architecture  = runtime.GOARCH
-	volumes       = 16
+	volumes       = 64 // one is used up by each claim
 )
 
 //go:embed files
