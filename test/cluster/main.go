@@ -113,9 +113,11 @@ func (c cluster) with(ctx context.Context, archives, command []string) (err erro
 		config = c.path("kubeconfig")
 	}
 	running := exec.CommandContext(ctx, command[0], command[1:]...)
-	running.Stdin, running.Stdout, running.Stderr = os.Stdin, c.out, os.Stderr
+	running.Stdout, running.Stderr = c.out, os.Stderr
 	running.Env = append(os.Environ(), "KUBECONFIG="+config, "PATH="+c.program("")+string(filepath.ListSeparator)+os.Getenv("PATH"))
-	running.Cancel = func() error { return running.Process.Signal(os.Interrupt) }
+	// "go test" leaves the programs that it runs behind when it is told to stop, so they are told too.
+	running.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	running.Cancel = func() error { return syscall.Kill(-running.Process.Pid, syscall.SIGINT) }
 	running.WaitDelay = 30 * time.Second
 	if err := running.Run(); err != nil {
 		return fmt.Errorf("%s: %w\nlevel: %s", strings.Join(command, " "), err, level)
