@@ -320,6 +320,10 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Errorf("restored %+v, want three logs behind %s", restored, first.Name)
 	}
 	other.exec("SELECT id FROM tienda_review.reviews")
+	var binlog, redo int
+	if err := other.db.QueryRowContext(t.Context(), "SELECT @@sync_binlog, @@innodb_flush_log_at_trx_commit").Scan(&binlog, &redo); err != nil || binlog != 1 || redo != 1 {
+		t.Errorf("after a restore the server waits for the disk by %d and %d (%v), want 1", binlog, redo, err)
+	}
 	var n int
 	if err := other.db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM mysql.user WHERE user = 'tienda_order'").Scan(&n); err != nil || n != 0 {
 		t.Errorf("the account tienda_order was brought back (%d, %v): accounts are not for a backup", n, err)

@@ -80,6 +80,7 @@ func (s *Store) Restore(ctx context.Context, config sqldb.Config, o RestoreOptio
 	if err != nil {
 		return Restored{}, err
 	}
+	defer s.hurry(ctx, server)()
 	s.log.InfoContext(ctx, "restoring the dump", "backup", b.Name, "schemas", strings.Join(b.Schemas, " "))
 	if err := s.load(ctx, server, b, filepath.Join(spool, "dump")); err != nil {
 		return Restored{}, err
@@ -312,6 +313,33 @@ func (s *Store) load(ctx context.Context, server *server, b Backup, path string)
 		return fmt.Errorf("restore the dump of %s: %w", b.Name, err)
 	}
 	return nil
+}
+
+// hurry has the server not wait for the disk at each commit, of which binary logs have many: a restore that fails is begun anew anyway. The
+// function it returns has it wait again, whatever it did before, because a restore that was killed may have left it so. A server that
+// lets nobody set that is restored more slowly.
+func (s *Store) hurry(ctx context.Context, server *server) (end func()) {
+	if err := server.set(ctx, "SET GLOBAL sync_binlog = 0; SET GLOBAL innodb_flush_log_at_trx_commit = 2;"); err != nil {
+		s.log.InfoContext(ctx, "the server waits for the disk at each commit while it is restored, which takes longer", "err", err)
+		return func() {}
+	}
+	return func() {
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		if err := server.set(ending, "SET GLOBAL sync_binlog = 1; SET GLOBAL innodb_flush_log_at_trx_commit = 1;"); err != nil {
+			s.log.ErrorContext(ctx, "the server does not wait for the disk at each commit: restart it, or set sync_binlog and innodb_flush_log_at_trx_commit to 1", "err", err)
+		}
+	}
+}
+
+// set runs statements that are no queries.
+func (s *server) set(ctx context.Context, statements string) error {
+	command, err := s.client(ctx)
+	if err != nil {
+		return err
+	}
+	command.Stdin = strings.NewReader(statements)
+	return ended(command, command.Run())
 }
 
 // client is the server's command line client, which runs what is written to it and stops at the first error.
