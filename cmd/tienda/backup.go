@@ -282,12 +282,23 @@ func lookAtRestored(ctx context.Context, server sqldb.Config, restored backup.Re
 	}
 	server.URL += strings.TrimSuffix(restored.Backup.Schemas[order], "_order")
 	environ := environment{"SPRING_DATASOURCE_URL=" + server.URL, "SPRING_DATASOURCE_USERNAME=" + server.Username}
-	for name, migrations := range schemas() {
+	configs := map[string]sqldb.Config{}
+	var missing []string
+	for name := range schemas() {
 		config := databaseOf(name, "", environ, true)
-		if !slices.Contains(restored.Backup.Schemas, config.URL[strings.LastIndexByte(config.URL, '/')+1:]) {
-			continue
+		switch schema := config.URL[strings.LastIndexByte(config.URL, '/')+1:]; {
+		case slices.Contains(restored.Backup.Schemas, schema):
+			configs[name] = config
+		case name != "zipkin": // traces are no loss
+			missing = append(missing, schema)
 		}
-		db, err := sqldb.Open(ctx, config, migrations...)
+	}
+	if len(missing) > 0 {
+		slices.Sort(missing)
+		return fmt.Errorf("it lacks the schemas %s: may the account that takes backups read them?", strings.Join(missing, ", "))
+	}
+	for name, config := range configs {
+		db, err := sqldb.Open(ctx, config, schemas()[name]...)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
 	"tienda/backup"
+	"tienda/sqldb"
 )
 
 // backupEnvironment is one with a bucket, and keys that are in nobody's messages.
@@ -148,6 +149,21 @@ func TestBackupMetrics(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Errorf("ship = %v", err)
+	}
+}
+
+// TestIncompleteBackup: a backup that lacks a schema of the shop is not good.
+func TestIncompleteBackup(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ schemas, want string }{
+		{"tienda_user tienda_product", "none that ends in _order"},
+		{"tienda_order tienda_payment tienda_product tienda_shipping", "lacks the schemas tienda_favourite, tienda_user:"},
+	} {
+		restored := backup.Restored{Backup: backup.Backup{Schemas: strings.Fields(test.schemas)}}
+		err := lookAtRestored(t.Context(), sqldb.Config{URL: "jdbc:mysql://127.0.0.1:1/"}, restored)
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("a backup of %s = %v, want an error with %q", test.schemas, err, test.want)
+		}
 	}
 }
 
