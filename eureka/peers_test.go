@@ -203,10 +203,10 @@ func TestLeasesLastWithAllNodes(t *testing.T) {
 func TestNodesCopyTheOthersFirst(t *testing.T) {
 	t.Parallel()
 	nodes(t, func(t *testing.T, ctx context.Context, c *cluster) {
-		a, peers := c.start(ctx, "10.0.0.1")
-		if peers.Synced(ctx) == nil {
-			t.Error("a node that has not run yet is ready")
+		if peers, err := NewPeers(NewServer(DefaultSettings(), time.Now), []string{"http://registry:8761/eureka"}, &http.Client{Transport: c}, slog.New(slog.DiscardHandler)); err != nil || peers.Synced(ctx) == nil {
+			t.Errorf("a node that has not run yet is ready (%v)", err)
 		}
+		a, peers := c.start(ctx, "10.0.0.1")
 		time.Sleep(settle)
 		if err := peers.Synced(ctx); err != nil {
 			t.Errorf("a node alone is not ready: %v", err)
