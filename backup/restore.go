@@ -319,14 +319,14 @@ func (s *Store) load(ctx context.Context, server *server, b Backup, path string)
 // function it returns has it wait again, whatever it did before, because a restore that was killed may have left it so. A server that
 // lets nobody set that is restored more slowly.
 func (s *Store) hurry(ctx context.Context, server *server) (end func()) {
-	if err := server.set(ctx, "SET GLOBAL sync_binlog = 0; SET GLOBAL innodb_flush_log_at_trx_commit = 2;"); err != nil {
+	if err := server.set(ctx, "SET GLOBAL sync_binlog = 0, GLOBAL innodb_flush_log_at_trx_commit = 2;"); err != nil {
 		s.log.InfoContext(ctx, "the server waits for the disk at each commit while it is restored, which takes longer", "err", err)
 		return func() {}
 	}
 	return func() {
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
-		if err := server.set(ending, "SET GLOBAL sync_binlog = 1; SET GLOBAL innodb_flush_log_at_trx_commit = 1;"); err != nil {
+		if err := server.set(ending, "SET GLOBAL sync_binlog = 1, GLOBAL innodb_flush_log_at_trx_commit = 1;"); err != nil {
 			s.log.ErrorContext(ctx, "the server does not wait for the disk at each commit: restart it, or set sync_binlog and innodb_flush_log_at_trx_commit to 1", "err", err)
 		}
 	}
