@@ -1,5 +1,5 @@
-// Package entry_test looks at a shop from outside, through the entry: customers buy over TLS, paths lead where they should, and certificates come
-// from an ACME server.
+// Package entry_test takes a shop through what an operator does to it, from outside, through the entry: customers buy over TLS while pods
+// are deleted, a node is drained, a version is rolled out and autoscaling adds pods; and certificates come from an ACME server.
 package entry_test
 
 import (
@@ -14,6 +14,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"tienda/test/cluster/clustertest"
@@ -49,6 +51,7 @@ func TestShopBehindTheEntry(t *testing.T) {
 		{"customers buy over TLS", s.story},
 		{"paths lead where they should", s.paths},
 		{"the client's address is kept", s.address},
+		{"moved under load", s.moved},
 	} {
 		if !t.Run(part.name, part.run) {
 			return
@@ -160,4 +163,20 @@ func (s shop) address(t *testing.T) {
 		}
 		return errors.New("there is no such line")
 	})
+}
+
+// evict takes a pod away as a drain does, which asks the budgets; it asks again for as long as they do not allow it.
+func (s shop) evict(ctx context.Context, pod corev1.Pod) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	for {
+		err := s.CoreV1().Pods(pod.Namespace).EvictV1(ctx, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace}})
+		if err == nil || apierrors.IsNotFound(err) { // it may have gone by itself: the deployment wants fewer
+			return nil
+		}
+		if !apierrors.IsTooManyRequests(err) || ctx.Err() != nil {
+			return fmt.Errorf("evict %s: %w", pod.Name, err)
+		}
+		time.Sleep(time.Second)
+	}
 }
