@@ -357,6 +357,18 @@ func TestBackupAndRestore(t *testing.T) {
 	if diff := cmp.Diff(inBetween, other.content()); diff != "" {
 		t.Errorf("at a moment in between (-before +after):\n%.2000s", diff)
 	}
+	all, err := store.histories(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range all[0].logs[2].objects {
+		if err := store.bucket.remove(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if test, err := reader.TestRestore(t.Context(), TestOptions{Now: time.Now}); err == nil || test.OK || !strings.Contains(err.Error(), "a part of the binary logs") {
+		t.Errorf("a test of binary logs with a gap = %+v, %v", test, err)
+	}
 	var sql strings.Builder
 	if err := reader.Fetch(t.Context(), first.Name, &sql); err != nil || !strings.Contains(sql.String(), "Ñandú 🛒") {
 		t.Errorf("Fetch(%s) = %v, want the SQL", first.Name, err)

@@ -3,6 +3,7 @@ package backup
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -79,6 +80,42 @@ func TestJoin(t *testing.T) {
 	if want := []segment{at(0, 100), at(100, 250), at(180, 300), at(300, 400)}; l.end != 400 || !l.last.Equal(time.Unix(400, 0)) ||
 		!cmp.Equal(want, l.segments, cmp.AllowUnexported(segment{})) {
 		t.Errorf("joined = %+v until %d, want %+v until 400", l.segments, l.end, want)
+	}
+}
+
+// TestGap: logs behind a missing part do not follow, and it is said that they are there.
+func TestGap(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		missing string // log and part, such as 21, or a log
+		logs    int
+		whole   bool
+	}{
+		"nothing":                  {"", 3, true},
+		"the middle of the first":  {"11", 1, false},
+		"the middle of the second": {"21", 2, false},
+		"the beginning of it":      {"20", 1, false},
+		"the second":               {"2", 1, false},
+		"the last":                 {"3", 2, true},
+	} {
+		var h history
+		for number := range 3 {
+			l := shippedLog{file: fmt.Sprintf("binlog.%06d", number+1), number: int64(number + 1), id: "a"}
+			for part := range 3 {
+				if strings.HasPrefix(fmt.Sprintf("%d%d", number+1, part), test.missing) && test.missing != "" {
+					continue
+				}
+				l.segments = append(l.segments, segment{start: int64(part) * 100, end: int64(part+1) * 100})
+			}
+			if l.segments != nil {
+				l.join()
+				h.logs = append(h.logs, l)
+			}
+		}
+		logs, whole, err := h.from(Position{File: "binlog.000001", ID: "a", Offset: 50})
+		if len(logs) != test.logs || whole != test.whole || err != nil {
+			t.Errorf("without %s: %d logs, whole %v, %v, want %d, %v", name, len(logs), whole, err, test.logs, test.whole)
+		}
 	}
 }
 

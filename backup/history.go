@@ -23,6 +23,7 @@ type shippedLog struct {
 	last     time.Time // of its events
 	segments []segment // in the order of their offsets
 	objects  []string  // all there are, also what the segments leave out
+	gap      bool      // there are segments behind end, and something between
 	written  time.Time
 }
 
@@ -74,8 +75,8 @@ func (l *shippedLog) join() {
 	slices.SortFunc(l.segments, func(a, b segment) int { return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(b.end, a.end)) })
 	var joined []segment
 	for _, g := range l.segments {
-		if g.start > l.end {
-			break // a gap
+		if l.gap = g.start > l.end; l.gap {
+			break
 		}
 		if g.end > l.end {
 			joined = append(joined, g)
@@ -85,24 +86,25 @@ func (l *shippedLog) join() {
 	l.segments = joined
 }
 
-// from are the logs that follow a position, which must be reached. They end where the first is missing.
-func (h history) from(p Position) ([]shippedLog, error) {
+// from are the logs that follow a position, which must be reached. They end where something is missing; whole is false when there is more behind
+// that.
+func (h history) from(p Position) (logs []shippedLog, whole bool, err error) {
 	i := slices.IndexFunc(h.logs, func(l shippedLog) bool { return l.file == p.File && l.id == p.ID })
 	if i < 0 || h.logs[i].end < p.Offset {
-		return nil, fmt.Errorf("history %s has not got the binary log %s up to %d, where the backup was taken", h.name, p.File, p.Offset)
+		return nil, false, fmt.Errorf("history %s has not got the binary log %s up to %d, where the backup was taken", h.name, p.File, p.Offset)
 	}
-	logs := h.logs[i : i+1]
+	logs = h.logs[i : i+1]
 	for _, next := range h.logs[i+1:] {
 		last := logs[len(logs)-1]
 		if next.number == last.number {
-			return nil, fmt.Errorf("history %s has two binary logs %s", h.name, next.file)
+			return nil, false, fmt.Errorf("history %s has two binary logs %s", h.name, next.file)
 		}
-		if next.number != last.number+1 || len(next.segments) == 0 {
-			break
+		if last.gap || next.number != last.number+1 || len(next.segments) == 0 {
+			return logs, false, nil
 		}
 		logs = append(logs, next)
 	}
-	return logs, nil
+	return logs, !logs[len(logs)-1].gap, nil
 }
 
 func later(a, b time.Time) time.Time {

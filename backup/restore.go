@@ -41,6 +41,8 @@ type Restored struct {
 	// were none it is the time of the dump.
 	Logs int       `json:"logs"`
 	Last time.Time `json:"last"`
+	// Whole is false when binary logs in the bucket could not be applied because others before them are missing.
+	Whole bool `json:"whole"`
 }
 
 // Restore brings a backup, and what the binary logs have since, back into a server. Everything is fetched, opened and
@@ -68,7 +70,7 @@ func (s *Store) Restore(ctx context.Context, config sqldb.Config, o RestoreOptio
 		return Restored{}, err
 	}
 	defer func() { _ = os.RemoveAll(spool) }() // a temporary folder
-	logs, err := s.logsAfter(ctx, b, o.Until)
+	logs, whole, err := s.logsAfter(ctx, b, o.Until)
 	if err != nil {
 		return Restored{}, err
 	}
@@ -85,7 +87,7 @@ func (s *Store) Restore(ctx context.Context, config sqldb.Config, o RestoreOptio
 	if err := s.load(ctx, server, b, filepath.Join(spool, "dump")); err != nil {
 		return Restored{}, err
 	}
-	restored := Restored{Backup: b, Logs: len(files), Last: b.Started}
+	restored := Restored{Backup: b, Logs: len(files), Last: b.Started, Whole: whole}
 	if len(files) == 0 {
 		return restored, nil
 	}
@@ -97,35 +99,56 @@ func (s *Store) Restore(ctx context.Context, config sqldb.Config, o RestoreOptio
 	return restored, nil
 }
 
-// logsAfter are the binary logs that belong behind a backup. Without any, the backup is all there is.
-func (s *Store) logsAfter(ctx context.Context, b Backup, until time.Time) ([]shippedLog, error) {
+// logsAfter are the binary logs that belong behind a backup, up to where one is missing; whole is false when there are more behind that. Without
+// any, the backup is all there is.
+func (s *Store) logsAfter(ctx context.Context, b Backup, until time.Time) (logs []shippedLog, whole bool, err error) {
 	if b.Position == nil {
 		if !until.IsZero() {
-			return nil, fmt.Errorf("backup %s does not say where in the binary logs it was taken, so it cannot be brought forward to %s: leave the time out", b.Name, until.Format(time.RFC3339))
+			return nil, false, fmt.Errorf("backup %s does not say where in the binary logs it was taken, so it cannot be brought forward to %s: leave the time out", b.Name, until.Format(time.RFC3339))
 		}
-		return nil, nil
+		return nil, true, nil
 	}
+	// A list that is made while the parts of a log are joined may have neither them nor the whole.
+	for range lists {
+		if logs, whole, err = s.logsBehind(ctx, *b.Position); err != nil || whole {
+			break
+		}
+	}
+	switch {
+	case err != nil:
+		return nil, false, err
+	case len(logs) == 0 && !until.IsZero():
+		return nil, false, fmt.Errorf("no binary logs were shipped since backup %s was taken: leave the time out to restore the backup as it is", b.Name)
+	case len(logs) == 0:
+		s.log.WarnContext(ctx, "no binary logs were shipped since the backup was taken", "backup", b.Name)
+		return nil, true, nil
+	}
+	last := logs[len(logs)-1]
+	if !whole {
+		s.log.WarnContext(ctx, "a part of the binary logs is missing: what is behind it cannot be applied", "log", last.file, "end", last.end, "last", last.last.UTC())
+	}
+	if !until.IsZero() && until.After(last.last.Add(time.Second)) {
+		s.log.WarnContext(ctx, "the binary logs end before the time that is asked for: all there is will be applied", "until", until, "last", last.last.UTC())
+	}
+	return logs, whole, nil
+}
+
+// lists is how often the binary logs are listed when a part seems to be missing.
+const lists = 3
+
+// logsBehind are the logs of the newest history that has the one of a position: after a restore from a snapshot two may begin with the same. There
+// are none when no history has it.
+func (s *Store) logsBehind(ctx context.Context, p Position) (logs []shippedLog, whole bool, err error) {
 	all, err := s.histories(ctx)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	// The newest history that has the log: after a restore from a snapshot two may begin with the same.
 	for _, h := range slices.Backward(all) {
-		logs, err := h.from(*b.Position)
-		if err != nil {
-			continue
+		if logs, whole, err := h.from(p); err == nil {
+			return logs, whole, nil
 		}
-		last := logs[len(logs)-1].last
-		if !until.IsZero() && until.After(last.Add(time.Second)) {
-			s.log.WarnContext(ctx, "the binary logs end before the time that is asked for: all there is will be applied", "until", until, "last", last.UTC())
-		}
-		return logs, nil
 	}
-	if !until.IsZero() {
-		return nil, fmt.Errorf("no binary logs were shipped since backup %s was taken: leave the time out to restore the backup as it is", b.Name)
-	}
-	s.log.WarnContext(ctx, "no binary logs were shipped since the backup was taken", "backup", b.Name)
-	return nil, nil
+	return nil, true, nil
 }
 
 // fetch copies a dump into a file and compares it with what was uploaded.

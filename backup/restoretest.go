@@ -93,5 +93,8 @@ func (s *Store) tryRestore(ctx context.Context, o TestOptions) (Restored, error)
 	if err != nil {
 		return Restored{Backup: b}, err
 	}
+	if !restored.Whole {
+		return restored, fmt.Errorf("a part of the binary logs behind it is missing, so that it comes back until %s and not further: take a backup now", restored.Last.UTC().Format(time.RFC3339))
+	}
 	return restored, o.Look(ctx, server.Server, restored)
 }
