@@ -212,7 +212,7 @@ func (p *Peers) remember(t task) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	p.recent = append(slices.DeleteFunc(p.recent, func(old task) bool { return now.After(old.until) || old.same(t) }), t)
+	p.recent = append(slices.DeleteFunc(p.recent, func(old task) bool { return now.After(old.until) || t.replaces(old) }), t)
 	p.recent = p.recent[max(0, len(p.recent)-maxQueued):]
 }
 
@@ -244,8 +244,9 @@ type task struct {
 	until time.Time
 }
 
-func (t *task) same(other task) bool {
-	return t.Action == other.Action && t.App == other.App && t.ID == other.ID
+// replaces reports whether an older task is pointless now. Behind a cancellation whatever was before is, and must not outlast it.
+func (t *task) replaces(old task) bool {
+	return t.App == old.App && t.ID == old.ID && (t.Action == old.Action || t.Action == actionCancel)
 }
 
 // peer is one of the nodes (com.netflix.eureka.cluster.PeerEurekaNode).
@@ -278,7 +279,7 @@ func (n *peer) add(t task) {
 	if n.itself {
 		return
 	}
-	n.queue = append(slices.DeleteFunc(n.queue, t.same), t)
+	n.queue = append(slices.DeleteFunc(n.queue, t.replaces), t)
 	n.queue = n.queue[max(0, len(n.queue)-maxQueued):]
 	select {
 	case n.wake <- struct{}{}:
@@ -301,7 +302,9 @@ func (n *peer) take() []task {
 func (n *peer) back(batch []task) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	batch = slices.DeleteFunc(batch, func(t task) bool { return slices.ContainsFunc(n.queue, t.same) })
+	batch = slices.DeleteFunc(batch, func(t task) bool {
+		return slices.ContainsFunc(n.queue, func(later task) bool { return later.replaces(t) })
+	})
 	n.queue = append(batch, n.queue...)
 }
 

@@ -286,6 +286,25 @@ func TestNodesCatchUp(t *testing.T) {
 	})
 }
 
+// An instance that was cancelled does not come back with its registration, which waits longer for a node that is away.
+func TestCancelledInstancesStayAway(t *testing.T) {
+	t.Parallel()
+	nodes(t, func(t *testing.T, ctx context.Context, c *cluster) {
+		a, _ := c.start(ctx, "10.0.0.1")
+		b, _ := c.start(ctx, "10.0.0.2")
+		time.Sleep(2 * peerInterval)
+		c.plug("10.0.0.2", nil)
+		tell(t, a, "POST", "A", strings.Replace(body("i", 5), `"status"`, `"leaseInfo":{"renewalIntervalInSecs":90},"status"`, 1), 204)
+		tell(t, a, "DELETE", "A/i", "", 200)
+		time.Sleep(40 * time.Second)
+		c.plug("10.0.0.2", b)
+		time.Sleep(settle)
+		if diff := cmp.Diff(map[string]string{}, known(b)); diff != "" {
+			t.Errorf("a node that was away knows (-want +got):\n%s", diff)
+		}
+	})
+}
+
 // Nodes that know one another stay so while their names cannot be looked up.
 func TestNodesStayWithoutNames(t *testing.T) {
 	t.Parallel()
