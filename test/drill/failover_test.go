@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -216,12 +217,16 @@ func TestFailover(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var result *load.Result
+	shop := load.Options{Target: s.shop.URL, Users: s.options.customers, Mix: shares, Seed: 3, Rest: time.Minute, Resolve: time.Minute}
+	var during *load.Result
+	var errDuring error
 	var group sync.WaitGroup
 	buying, stop := context.WithCancel(t.Context())
 	defer stop()
 	group.Go(func() {
-		result, err = load.Run(buying, load.Options{Target: s.shop.URL, Users: s.options.customers, Duration: 14 * time.Second, Mix: shares, Seed: 3, Rest: time.Minute, Resolve: time.Minute})
+		shop := shop
+		shop.Duration = time.Hour
+		during, errDuring = load.Run(buying, shop)
 	})
 	time.Sleep(5 * time.Second)
 	killed := time.Now()
@@ -238,13 +243,19 @@ func TestFailover(t *testing.T) {
 	took := time.Since(killed)
 	eventually(t, "order-service is ready again", func() bool { return ready() == http.StatusOK })
 	back := time.Since(killed)
+	time.Sleep(2 * time.Second)
+	stop()
 	group.Wait()
+	if errDuring != nil {
+		t.Fatal(errDuring)
+	}
+	shop.Checkouts = 10
+	afterwards, err := load.Run(t.Context(), shop)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var before, after int
-	first := time.Duration(1 << 62)
-	for _, c := range result.Record {
+	before, after, first := 0, 0, time.Hour
+	for _, c := range slices.Concat(during.Record, afterwards.Record) {
 		switch {
 		case c.Status != http.StatusCreated:
 		case c.Answered.Before(killed):
@@ -257,13 +268,15 @@ func TestFailover(t *testing.T) {
 	if before == 0 || after == 0 {
 		t.Fatalf("customers bought %d times before and %d times after the failover; want some of each", before, after)
 	}
-	verification, err := result.Verify(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, i := range verification.Invariants {
-		if i.Violations > 0 {
-			t.Errorf("%s: %d violations: %v", i.Name, i.Violations, i.First)
+	for _, result := range []*load.Result{during, afterwards} {
+		verification, err := result.Verify(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range verification.Invariants {
+			if i.Violations > 0 {
+				t.Errorf("%s: %d violations: %v", i.Name, i.Violations, i.First)
+			}
 		}
 	}
 	audited, err := s.shop.Audit(t.Context(), s.binary)
