@@ -6,7 +6,7 @@ LINT     := $(GO) tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
 VERSION  := $(shell git describe --always --dirty --abbrev=12 2>/dev/null)
 CREATED  := $(shell git log -1 --format=%ct 2>/dev/null)
 
-.PHONY: up build test test-kubernetes mutants proof proof-short drill check lint journey bench scale memory image chart clean
+.PHONY: up build test test-kubernetes test-terraform terraform-docs apply-emulated mutants proof proof-short drill check lint journey bench scale memory image chart clean
 
 up: ## run the whole shop on this machine
 	$(GO) run ./cmd/tienda up
@@ -100,10 +100,14 @@ test-terraform: $(TOFU) ## what is in deploy/terraform, with providers that are 
 terraform-docs: $(TOFU) ## READMEs of the modules, from their files, and the plans that tests compare
 	TOFU=$(TOFU) $(GO) -C test/terraform test -count=1 -run 'TestReadmes|TestPlans' . -update
 
-# make plan-stage, apply-production and so on; environment.sh says which variables it takes.
+# environment.sh says which variables these take.
 .PHONY: plan-stage apply-stage kubeconfig-stage destroy-stage plan-production apply-production kubeconfig-production destroy-production
-plan-stage apply-stage kubeconfig-stage destroy-stage plan-production apply-production kubeconfig-production destroy-production: build
+plan-stage apply-stage kubeconfig-stage destroy-stage plan-production apply-production kubeconfig-production destroy-production: build ## an environment at DigitalOcean: docs/terraform.md
 	TIENDA='$(CURDIR)/$(BIN)' deploy/terraform/environment.sh $(subst -, ,$@)
+
+# PROVIDERS is a folder with the binaries of the three providers, CLUSTER a file with the credentials of a cluster to throw away.
+apply-emulated: ## stage is applied with real providers to an emulated DigitalOcean
+	$(GO) -C test/terraform run ./emulated -providers '$(abspath $(PROVIDERS))' -terraform '$(or $(TERRAFORM),terraform)' -kubeconfig '$(if $(CLUSTER),$(abspath $(CLUSTER)))'
 
 clean:
 	rm -rf bin

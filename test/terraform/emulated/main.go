@@ -1,0 +1,168 @@
+// Command emulated applies stage with real providers to an emulated DigitalOcean: a folder has their binaries, as they are unpacked
+// from their archives, and nothing is downloaded. The cluster root is applied, planned again, which must find nothing to do, and
+// destroyed, after which nothing must be left. With a kubeconfig of a cluster to throw away the same is done with the platform
+// root, whose charts come from where they always do.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+
+	"tienda/test/digitalocean"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	var options options
+	flag.StringVar(&options.root, "root", "../..", "folder of the repository")
+	flag.StringVar(&options.providers, "providers", "", "folder with the binaries terraform-provider-NAME_vVERSION…")
+	flag.StringVar(&options.program, "terraform", "terraform", "the program, terraform or tofu")
+	flag.StringVar(&options.kubeconfig, "kubeconfig", "", "file with the credentials of a cluster to throw away; without one the platform is left out")
+	flag.Parse()
+	if err := run(ctx, options, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "emulated:", err)
+		os.Exit(1)
+	}
+}
+
+type options struct{ root, providers, program, kubeconfig string }
+
+// needed are the providers, with the name that they are known by.
+func needed() map[string]string {
+	return map[string]string{"digitalocean": "digitalocean/digitalocean", "kubernetes": "hashicorp/kubernetes", "helm": "hashicorp/helm"}
+}
+
+func run(ctx context.Context, o options, out io.Writer) error {
+	folder, err := os.MkdirTemp("", "emulated")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(folder) }() // a temporary folder that is left disturbs nobody
+	for _, part := range []string{"deploy/terraform", "deploy/helm"} {
+		if err := os.CopyFS(filepath.Join(folder, part), os.DirFS(filepath.Join(o.root, part))); err != nil {
+			return err
+		}
+	}
+	if err := mirror(o.providers, filepath.Join(folder, "providers")); err != nil {
+		return err
+	}
+	account := digitalocean.New(digitalocean.Options{Token: "emulated", Polls: 1, Access: digitalocean.Access{Server: "https://127.0.0.1:6443", Token: "t"}, Now: time.Now})
+	api, err := serve(ctx, account)
+	if err != nil {
+		return err
+	}
+	store := s3mem.New()
+	if err := store.CreateBucket("ecommerce-terraform-state"); err != nil {
+		return err
+	}
+	spaces, err := serve(ctx, gofakes3.New(store, gofakes3.WithLogger(gofakes3.DiscardLog())).Server())
+	if err != nil {
+		return err
+	}
+	parts := []string{"cluster"}
+	if o.kubeconfig != "" {
+		parts = append(parts, "platform")
+	}
+	call := func(part string, arguments ...string) error {
+		command := exec.CommandContext(ctx, o.program, arguments...)
+		command.Dir = filepath.Join(folder, "deploy/terraform/environments/stage", part)
+		command.Stdout, command.Stderr = out, out
+		command.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool { // tokens and keys of whoever calls
+			return strings.HasPrefix(variable, "DIGITALOCEAN_") || strings.HasPrefix(variable, "SPACES_") || strings.HasPrefix(variable, "AWS_") || strings.HasPrefix(variable, "TF_")
+		})
+		command.Env = append(command.Env, "DIGITALOCEAN_API_URL="+api, "DIGITALOCEAN_TOKEN=emulated", "AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=secret",
+			"TF_CLI_CONFIG_FILE="+filepath.Join(folder, "providers/rc"), "TF_INPUT=0", "TF_IN_AUTOMATION=1", "TF_VAR_kubeconfig="+o.kubeconfig)
+		if err := command.Run(); err != nil {
+			return fmt.Errorf("%s: %s: %w", part, strings.Join(arguments, " "), err)
+		}
+		return nil
+	}
+	for _, part := range parts {
+		example := filepath.Join(folder, "deploy/terraform/environments/stage", part, "own.auto.tfvars")
+		if err := os.Rename(example+".example", example); err != nil {
+			return err
+		}
+		if err := call(part, "init", "-backend-config=endpoints={s3=\""+spaces+"\"}"); err != nil {
+			return err
+		}
+		if err := call(part, "apply", "-auto-approve"); err != nil {
+			return err
+		}
+		if err := call(part, "plan", "-detailed-exitcode"); err != nil {
+			return fmt.Errorf("the second plan is not empty: %w", err)
+		}
+	}
+	slices.Reverse(parts)
+	for _, part := range parts {
+		if err := call(part, "destroy", "-auto-approve"); err != nil {
+			return err
+		}
+	}
+	if left, unknown := account.Left(), account.Unknown(); len(left) > 0 || len(unknown) > 0 {
+		return fmt.Errorf("left after the destruction: %v; calls that the emulator was not taught: %v", left, unknown)
+	}
+	fmt.Fprintln(out, "emulated: applied, nothing to do at the second plan, destroyed, and nothing is left")
+	return nil
+}
+
+var nameOfProvider = regexp.MustCompile(`^terraform-provider-([a-z]+)_v([0-9.]+)`)
+
+// mirror lays binaries out as both programs look for them, with a configuration that allows no others.
+func mirror(from, to string) error {
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return fmt.Errorf("providers: %w; PROVIDERS names a folder with their binaries", err)
+	}
+	missing := needed()
+	for _, entry := range entries {
+		match := nameOfProvider.FindStringSubmatch(entry.Name())
+		if match == nil || missing[match[1]] == "" {
+			continue
+		}
+		binary, err := filepath.Abs(filepath.Join(from, entry.Name()))
+		if err != nil {
+			return err
+		}
+		for _, host := range []string{"registry.terraform.io", "registry.opentofu.org"} {
+			place := filepath.Join(to, host, missing[match[1]], match[2], runtime.GOOS+"_"+runtime.GOARCH)
+			if err := errors.Join(os.MkdirAll(place, 0o755), os.Symlink(binary, filepath.Join(place, entry.Name()))); err != nil {
+				return err
+			}
+		}
+		delete(missing, match[1])
+	}
+	for name := range missing {
+		return fmt.Errorf("providers: %s has no terraform-provider-%s_vVERSION", from, name)
+	}
+	text := fmt.Sprintf("provider_installation {\n  filesystem_mirror { path = %q }\n}\ndisable_checkpoint = true\n", to)
+	return os.WriteFile(filepath.Join(to, "rc"), []byte(text), 0o644)
+}
+
+// serve serves until ctx ends, on a port of the kernel's.
+func serve(ctx context.Context, handler http.Handler) (string, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
+	go func() { _ = server.Serve(listener) }() // it ends with the process
+	return "http://" + listener.Addr().String(), nil
+}
