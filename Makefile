@@ -37,7 +37,7 @@ test: build ## all tests, on SQLite and on a private MariaDB; then the journey
 export TIENDA_TEST_IMAGE_TIENDA ?= tienda:$(VERSION)
 
 test-kubernetes: image ## the chart on a real Kubernetes: one that is brought up and taken down, or that of KUBECONFIG
-	CGO_ENABLED=0 $(GO) -C test/cluster run . -image ../../bin/tienda.oci.tar with $(GO) test -count=1 -p 1 -timeout 20m -v ./...
+	CGO_ENABLED=0 $(GO) -C test/cluster run . -image ../../bin/tienda.oci.tar with $(GO) test -count=1 -p 2 -timeout 20m -v ./...
 
 mutants: ## every bug of test/mutants is planted, and must be caught
 	./test/mariadb.sh $(GO) test -count=1 -timeout 20m ./test/mutants

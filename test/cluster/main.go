@@ -23,6 +23,7 @@ import (
 const usage = `cluster build             makes its programs and images, as far as they are not in the cache
 cluster up [ARCHIVE...]   brings it up, with these images in it besides its own
 cluster load ARCHIVE...   brings images into it that it runs
+cluster memory NAMESPACE  tells how much memory each container there has taken at most
 cluster down              takes it away with everything that was in it
 cluster with COMMAND...   brings it up, runs the command with KUBECONFIG, and takes it down; when KUBECONFIG is set
                           the command runs with that cluster instead`
@@ -76,6 +77,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return c.up(ctx, append(archives, rest...))
 	case "load":
 		return c.load(ctx, rest)
+	case "memory":
+		if len(rest) != 1 {
+			return errors.New("the memory of which namespace? Name one")
+		}
+		return c.memory(ctx, rest[0])
 	case "down":
 		return c.down(ctx)
 	case "with":
