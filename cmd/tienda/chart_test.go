@@ -152,19 +152,21 @@ func TestDocumentedMemory(t *testing.T) {
 			rendered[o.Metadata.Name] = o.Spec.Template.Spec.Containers[0].Resources
 		}
 	}
-	rows := tableRows(documents(t)["docs/operations.md"], "| component | at rest |")
+	rows := tableRows(documents(t)["docs/operations.md"], "| component | process at rest |")
 	if len(rows) != len(services()) {
 		t.Errorf("docs/operations.md tells the memory of %d components, want %d", len(rows), len(services()))
 	}
 	for _, row := range rows {
 		r := rendered[strings.Trim(row[0], "`")]
-		if row[3]+"Mi" != r.Requests.Memory || row[4]+"Mi" != r.Limits.Memory {
-			t.Errorf("docs/operations.md: %s requests %s and is limited to %s, want %s and %s of the chart", row[0], row[3], row[4], r.Requests.Memory, r.Limits.Memory)
+		measured, requested, limited := row[1:len(row)-2], row[len(row)-2], row[len(row)-1]
+		if requested+"Mi" != r.Requests.Memory || limited+"Mi" != r.Limits.Memory {
+			t.Errorf("docs/operations.md: %s requests %s and is limited to %s, want %s and %s of the chart", row[0], requested, limited, r.Requests.Memory, r.Limits.Memory)
 		}
-		peak, errPeak := strconv.Atoi(row[2])
-		limit, errLimit := strconv.Atoi(row[4])
-		if errPeak != nil || errLimit != nil || peak >= limit {
-			t.Errorf("docs/operations.md: %s took %s of at most %s", row[0], row[2], row[4])
+		limit, errLimit := strconv.Atoi(limited)
+		for _, text := range measured {
+			if peak, err := strconv.Atoi(text); err != nil || errLimit != nil || peak >= limit {
+				t.Errorf("docs/operations.md: %s took %s of %s MiB: the chart should allow it more", row[0], text, limited)
+			}
 		}
 	}
 }

@@ -70,6 +70,11 @@ func install(t *testing.T, c clustertest.Cluster) {
 	if sold > limit {
 		t.Errorf("from nothing to a checkout it took %s, want less than %s", sold, limit)
 	}
+	for _, pod := range c.Pods(t, namespace, "app.kubernetes.io/component!=test") {
+		if s := pod.Status.ContainerStatuses[0]; s.RestartCount > 0 {
+			t.Errorf("%s was started %d times more, after %v", pod.Name, s.RestartCount, s.LastTerminationState.Terminated)
+		}
+	}
 }
 
 // helm runs a command of Helm for the release, and is what it says. Where a chart is told, it gets the values of stage on a
