@@ -4,6 +4,7 @@ module tienda/test/terraform
 go 1.26.8
 
 require (
+	github.com/digitalocean/godo v1.237.0
 	github.com/google/go-cmp v0.7.0
 	github.com/hashicorp/terraform-config-inspect v0.0.0-20260904064934-75d64de68c31
 	github.com/hashicorp/terraform-plugin-go v0.29.0
@@ -11,7 +12,6 @@ require (
 )
 
 require (
-	github.com/digitalocean/godo v1.237.0 // indirect
 	github.com/google/go-querystring v1.1.0 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/hashicorp/go-cleanhttp v0.5.2 // indirect

@@ -308,3 +308,30 @@ func TestEnvironment(t *testing.T) {
 		})
 	}
 }
+
+// TestBootstrapOfTheDocuments runs the commands that docs/terraform.md has for an account's first day.
+func TestBootstrapOfTheDocuments(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(root, "docs/terraform.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, found := strings.Cut(string(text), "```\ncd deploy/terraform/bootstrap\n")
+	block, _, ends := strings.Cut(block, "terraform show -json")
+	if !found || !ends || !strings.Contains(block, "terraform apply") {
+		t.Fatal("the block of bootstrap is not in docs/terraform.md")
+	}
+	for _, program := range programs(t) {
+		w := newWorkspace(t, program, "bootstrap")
+		shell := exec.CommandContext(t.Context(), "sh", "-e")
+		shell.Dir = w.folder
+		shell.Env = append(w.command(t.Context()).Env, "TF_CLI_ARGS_apply=-auto-approve -no-color")
+		shell.Stdin = strings.NewReader("terraform() { " + program + " \"$@\"; }\n" + strings.NewReplacer("YOUR-DOMAIN", "example.com", "YOUR-STATES", "your-states", "YOUR-BACKUPS", "your-backups").Replace(block))
+		if out, err := shell.CombinedOutput(); err != nil || !strings.Contains(string(out), "https://nyc3.digitaloceanspaces.com/your-backups") {
+			t.Errorf("%v\n%s", err, out)
+		}
+		if out, err := w.try("destroy", "-auto-approve", "-no-color"); err == nil || !strings.Contains(out, "prevent_destroy") {
+			t.Errorf("the buckets are destroyed: %v\n%s", err, out)
+		}
+	}
+}

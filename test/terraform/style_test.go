@@ -70,11 +70,13 @@ func TestVariables(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		var used strings.Builder
 		for _, file := range files {
 			text, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
+			used.Write(text)
 			for _, match := range sentence.FindAllStringSubmatch(string(text), -1) {
 				if !whatToDo.MatchString(match[1]) || !strings.HasSuffix(match[1], ".") {
 					t.Errorf("%s: %q does not say what to do", file, match[1])
@@ -82,6 +84,12 @@ func TestVariables(t *testing.T) {
 			}
 			if regexp.MustCompile(`\bcreate\s*=\s*var\b|"create_|variable "create`).Match(text) {
 				t.Errorf("%s has a flag that creates: use count on the module", file)
+			}
+		}
+		for _, v := range module.Variables {
+			elsewhere := regexp.MustCompile(`(?ms)^variable "`+v.Name+`" \{.*?^\}`).ReplaceAllString(used.String(), "")
+			if !regexp.MustCompile(`\bvar\.` + v.Name + `\b`).MatchString(elsewhere) {
+				t.Errorf("%s: nothing uses the variable %s", name, v.Name)
 			}
 		}
 	}
