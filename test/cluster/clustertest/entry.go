@@ -157,8 +157,12 @@ func (c Cluster) Certificates(t *testing.T) {
 		if err := admission.MutatingWebhookConfigurations().Delete(t.Context(), "cert-manager-webhook", metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 			t.Fatal(err)
 		}
-		Run(t, "helm", "install", "issuers", folder(t, "deploy/helm/issuers"), "--namespace="+CertificatesNamespace, "--set=letsEncrypt.enabled=false")
 		c.Ready(t, CertificatesNamespace, 2*time.Minute)
+	})
+	once(t, "issuers", func() {
+		if _, err := TryRun(t.Context(), "kubectl", "get", "clusterissuer", "self-signed"); err != nil {
+			Run(t, "helm", "install", "issuers", folder(t, "deploy/helm/issuers"), "--namespace="+CertificatesNamespace, "--set=letsEncrypt.enabled=false")
+		}
 	})
 }
 

@@ -63,7 +63,7 @@ func (s shop) moved(t *testing.T) {
 
 	scaler := s.AutoscalingV2().HorizontalPodAutoscalers(namespace)
 	const least = 2
-	clustertest.Eventually(t, "autoscaling adds a pod of product-service", time.Minute, func(ctx context.Context) error {
+	clustertest.Eventually(t, "autoscaling adds a pod of product-service", 2*time.Minute, func(ctx context.Context) error {
 		h, err := scaler.Get(ctx, "product-service", metav1.GetOptions{})
 		if err == nil && h.Status.DesiredReplicas <= least {
 			err = fmt.Errorf("it wants %d: %+v", h.Status.DesiredReplicas, h.Status.CurrentMetrics)
