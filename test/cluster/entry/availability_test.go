@@ -59,11 +59,22 @@ func (s shop) moved(t *testing.T) {
 		}
 		said <- text
 	}()
+	t.Cleanup(func() {
+		if t.Failed() {
+			out, err := clustertest.TryRun(context.WithoutCancel(t.Context()), "kubectl", "--namespace="+namespace, "logs", "--tail=40", load.Name)
+			t.Logf("the customers said:\n%s%v", out, err)
+		}
+	})
 	since := func() string { return fmt.Sprintf("%.0f s after the customers came", time.Since(began).Seconds()) }
 
 	scaler := s.AutoscalingV2().HorizontalPodAutoscalers(namespace)
 	const least = 2
 	clustertest.Eventually(t, "autoscaling adds a pod of product-service", 2*time.Minute, func(ctx context.Context) error {
+		select {
+		case text := <-said:
+			t.Fatalf("the customers are gone already:\n%s", text)
+		default:
+		}
 		h, err := scaler.Get(ctx, "product-service", metav1.GetOptions{})
 		if err == nil && h.Status.DesiredReplicas <= least {
 			err = fmt.Errorf("it wants %d: %+v", h.Status.DesiredReplicas, h.Status.CurrentMetrics)

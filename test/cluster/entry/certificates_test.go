@@ -21,8 +21,8 @@ import (
 	"tienda/test/cluster/clustertest"
 )
 
-// Certificates of the ACME server of the tests hold for a minute and a half, of which cert-manager lets two thirds pass before it renews one.
-const validity = 90 * time.Second
+// Certificates of the ACME server of the tests hold for two minutes, of which cert-manager lets two thirds pass before it renews one.
+const validity = 2 * time.Minute
 
 // TestCertificateFromACME: the chart's Ingress gets a certificate from an ACME server, which asks for proof over HTTP, through the entry and
 // under the chart's policies; before it there is a temporary one; it is renewed; and the entry shows the new one.
