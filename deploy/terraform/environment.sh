@@ -50,11 +50,15 @@ apply() {
   in_root "$1" apply -input=false "$plans/$1"
 }
 
+# Credentials of the cluster that are worth something for a day, of whoever's token it is.
 credentials() {
-  doctl kubernetes cluster kubeconfig show "$name" >"$kubeconfig.new" ||
-    { rm -f "$kubeconfig.new"; say "doctl gives no credentials: is the cluster there, and is doctl auth init done?"; exit 1; }
-  chmod 600 "$kubeconfig.new"
-  mv "$kubeconfig.new" "$kubeconfig"
+  mkdir -p "$(dirname "$kubeconfig")"
+  open cluster
+  local cluster api=${DIGITALOCEAN_API_URL:-https://api.digitalocean.com}
+  cluster=$(in_root cluster output -raw cluster_id)
+  (umask 077 && curl -fsS -H @- "${api%/}/v2/kubernetes/clusters/$cluster/kubeconfig?expiry_seconds=86400" >"$plans/kubeconfig" <<<"Authorization: Bearer ${DIGITALOCEAN_TOKEN:-}") ||
+    { say "DigitalOcean gives no credentials: is the cluster there (make apply-$environment), and is DIGITALOCEAN_TOKEN set?"; exit 1; }
+  mv "$plans/kubeconfig" "$kubeconfig"
   say "credentials are in $kubeconfig; export KUBECONFIG=$kubeconfig"
 }
 
@@ -71,13 +75,11 @@ plan)
   ;;
 apply)
   apply cluster
-  mkdir -p "$(dirname "$kubeconfig")"
-  (umask 077 && credentials)
+  credentials
   apply platform
   ;;
 kubeconfig)
-  mkdir -p "$(dirname "$kubeconfig")"
-  (umask 077 && credentials)
+  credentials
   ;;
 destroy)
   if [ "$environment" = production ] && [ "${CONFIRM:-}" != "$name" ]; then

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -253,12 +254,15 @@ func TestEnvironment(t *testing.T) {
 				in.folder = filepath.Join(w.folder, "environments", environment, part)
 				in.give()
 			}
-			w.write("doctl", "#!/bin/sh\necho \"credentials of $5\"\n")
-			if err := os.Chmod(filepath.Join(w.folder, "doctl"), 0o755); err != nil {
-				t.Fatal(err)
-			}
+			api := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != "/v2/kubernetes/clusters/replayed/kubeconfig" || r.Header.Get("Authorization") != "Bearer token" {
+					http.Error(out, "", http.StatusNotFound)
+				}
+				_, _ = io.WriteString(out, "credentials\n")
+			}))
+			t.Cleanup(api.Close)
 			w.environ = append(w.environ, "TERRAFORM="+w.program, "TIENDA="+tienda, "STATE_ENDPOINT="+s.url, "AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=secret",
-				"PATH="+w.folder+":"+os.Getenv("PATH"), "APPROVE=yes", "TF_CLI_ARGS=-no-color")
+				"DIGITALOCEAN_TOKEN=token", "DIGITALOCEAN_API_URL="+api.URL, "APPROVE=yes", "TF_CLI_ARGS=-no-color")
 			w.program = filepath.Join(w.folder, "environment.sh")
 
 			if out := w.run("plan", environment); !strings.Contains(out, "conditional writes:  honoured") || !strings.Contains(out, "nodes of pool workers") || !strings.Contains(out, "cannot be planned before there is one") {
@@ -273,7 +277,7 @@ func TestEnvironment(t *testing.T) {
 			if out := w.run("plan", environment); strings.Count(out, "No changes.") != 2 || !strings.Contains(out, "managed mysql") && environment == "production" {
 				t.Errorf("the second plan is not empty:\n%s", out)
 			}
-			if text, err := os.ReadFile(filepath.Join(w.folder, ".kube/ecommerce-"+environment)); err != nil || string(text) != "credentials of ecommerce-"+environment+"\n" {
+			if text, err := os.ReadFile(filepath.Join(w.folder, ".kube/ecommerce-"+environment)); err != nil || string(text) != "credentials\n" {
 				t.Errorf("credentials: %q, %v", text, err)
 			}
 			if environment == "production" {

@@ -175,12 +175,12 @@ func (s *server) ApplyResourceChange(_ context.Context, r *tfprotov6.ApplyResour
 	if err != nil {
 		return nil, err
 	}
-	value, err = tftypes.Transform(value, func(path *tftypes.AttributePath, v tftypes.Value) (tftypes.Value, error) {
+	value, err = tftypes.Transform(value, func(_ *tftypes.AttributePath, v tftypes.Value) (tftypes.Value, error) {
 		switch {
 		case v.IsKnown():
 			return v, nil
 		case v.Type().Is(tftypes.String):
-			return tftypes.NewValue(tftypes.String, "replayed "+path.String()), nil
+			return tftypes.NewValue(tftypes.String, "replayed"), nil
 		}
 		return tftypes.NewValue(v.Type(), nil), nil
 	})

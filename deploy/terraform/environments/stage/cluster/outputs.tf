@@ -1,6 +1,6 @@
-output "cluster_name" {
-  description = "Name of the cluster; make kubeconfig-ENVIRONMENT asks for its credentials by it."
-  value       = module.cluster.name
+output "cluster_id" {
+  description = "Id of the cluster; make kubeconfig-ENVIRONMENT asks for its credentials by it."
+  value       = module.cluster.id
 }
 
 output "kubernetes_version" {
