@@ -37,7 +37,7 @@ module "cert_manager" {
 
 module "dns" {
   source = "../../../modules/dns"
-  count  = var.domain == null ? 0 : 1
+  count  = var.domain == "" ? 0 : 1
 
   domain  = var.domain
   hosts   = [var.host]

@@ -39,9 +39,10 @@ variable "host" {
 }
 
 variable "domain" {
-  description = "Domain at DigitalOcean that the name is to be entered in; null leaves names to somebody else."
+  description = "Domain at DigitalOcean that the name is to be entered in; empty leaves names to somebody else."
   type        = string
-  default     = null
+  default     = ""
+  nullable    = false
 }
 
 variable "issuer" {

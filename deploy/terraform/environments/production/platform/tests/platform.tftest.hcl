@@ -50,7 +50,7 @@ run "before_there_is_a_cluster" {
 run "names_that_are_somebody_elses" {
   command = plan
   variables {
-    domain = null
+    domain = ""
   }
   assert {
     condition     = length(module.dns) == 0
