@@ -87,10 +87,10 @@ func (c cluster) network(ctx context.Context) error {
 	}
 	// judged has every new connection of a chain judged by the policies. The engine's own rules need what not every kernel
 	// has (nft's queue); and they must come before the addresses of Services are replaced, or a NodePort would escape.
-	// While the engine is not there, everything passes.
+	// While the engine is not there, nothing passes.
 	judged := func(chain ...string) []string {
 		rule := append([]string{"iptables", "-t", "mangle", "-A"}, chain...)
-		return inside(append(rule, "-m", "conntrack", "--ctstate", "NEW", "-j", "NFQUEUE", "--queue-num", fmt.Sprint(queue), "--queue-bypass")...)
+		return inside(append(rule, "-m", "conntrack", "--ctstate", "NEW", "-j", "NFQUEUE", "--queue-num", fmt.Sprint(queue))...)
 	}
 	for _, command := range [][]string{
 		{"ip", "netns", "add", namespace},
