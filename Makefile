@@ -88,15 +88,20 @@ image: ## the container image as an OCI archive in bin/, for amd64 and arm64; PU
 chart: ## schema and README of the charts, from the comments in their values
 	$(GO) -C deploy run ./chartdoc $(patsubst deploy/%/values.yaml,%,$(wildcard deploy/helm/*/values.yaml))
 
-# OpenTofu is built once for each version, in some minutes.
+# OpenTofu and tflint are built once for each version, in some minutes.
 TOFU := $(CURDIR)/.cache/tofu-$(shell awk '$$1 == "github.com/opentofu/opentofu" {print $$2}' tools/tofu/go.mod)
 
 $(TOFU):
 	CGO_ENABLED=0 $(GO) build -C tools/tofu -trimpath -ldflags '-s -w -X github.com/opentofu/opentofu/version.dev=no' -o $@ github.com/opentofu/opentofu/cmd/tofu
 
-test-terraform: $(TOFU) ## what is in deploy/terraform, with providers that are replayed and a bucket that is a stand-in
+TFLINT := $(CURDIR)/.cache/tflint-$(shell awk '$$1 == "github.com/terraform-linters/tflint" && $$2 ~ /^v/ {print $$2}' tools/tflint/go.mod)
+
+$(TFLINT):
+	CGO_ENABLED=0 $(GO) build -C tools/tflint -trimpath -ldflags '-s -w' -o $@ github.com/terraform-linters/tflint
+
+test-terraform: $(TOFU) $(TFLINT) ## what is in deploy/terraform, with providers that are replayed and a bucket that is a stand-in
 	$(GO) -C test/digitalocean test -timeout 5m ./...
-	TOFU=$(TOFU) $(GO) -C test/terraform test -timeout 15m ./...
+	TOFU=$(TOFU) TFLINT=$(TFLINT) $(GO) -C test/terraform test -timeout 15m ./...
 
 terraform-docs: $(TOFU) ## READMEs of the modules, from their files, and the plans that tests compare
 	TOFU=$(TOFU) $(GO) -C test/terraform test -count=1 -run 'TestReadmes|TestPlans' . -update

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -92,6 +93,37 @@ func TestVariables(t *testing.T) {
 				t.Errorf("%s: nothing uses the variable %s", name, v.Name)
 			}
 		}
+	}
+}
+
+// TestLint: tflint finds nothing, with all of its rules, and finds what is there to be found.
+func TestLint(t *testing.T) {
+	t.Parallel()
+	program := os.Getenv("TFLINT")
+	if program == "" {
+		t.Fatal("TFLINT names no program: make test-terraform builds tflint and says where it is")
+	}
+	config, err := filepath.Abs(filepath.Join(root, "deploy/terraform/.tflint.hcl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lint := func(folder string) (string, error) {
+		command := exec.CommandContext(t.Context(), program, "--config", config, "--format", "compact")
+		command.Dir = folder
+		out, err := command.CombinedOutput()
+		return string(out), err
+	}
+	for _, name := range roots(t) {
+		if out, err := lint(filepath.Join(root, "deploy/terraform", name)); err != nil {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+	bad := t.TempDir()
+	if err := os.WriteFile(filepath.Join(bad, "main.tf"), []byte("variable \"unused\" {}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := lint(bad); err == nil || !strings.Contains(out, "terraform_unused_declarations") {
+		t.Errorf("an unused variable is not found: %v\n%s", err, out)
 	}
 }
 
