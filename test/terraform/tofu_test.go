@@ -153,7 +153,7 @@ func (w *workspace) write(name, text string) {
 // TestFormat: everything is formatted as the program formats it.
 func TestFormat(t *testing.T) {
 	t.Parallel()
-	w := workspaceIn(t, programs(t)[0], filepath.Join(root, "deploy/terraform"))
+	w := newWorkspace(t, programs(t)[0], ".")
 	if out, err := w.try("fmt", "-check", "-diff", "-recursive", "."); err != nil {
 		t.Errorf("not formatted; tofu fmt -recursive deploy/terraform does it: %v\n%s", err, out)
 	}
