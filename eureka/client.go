@@ -340,7 +340,9 @@ func (c *Client) keepFetching(ctx context.Context, reg *Registration, interval t
 		trouble trouble
 		waiting []chan struct{}
 		due     <-chan time.Time // when those waiting are served
+		again   <-chan time.Time // when a fetch that failed is tried again
 	)
+	retry := minRetry
 	for {
 		err := c.fetch(ctx, reg)
 		last = time.Now()
@@ -348,6 +350,14 @@ func (c *Client) keepFetching(ctx context.Context, reg *Registration, interval t
 			return
 		}
 		trouble.note(c.log, "registry not fetched, keeping the last one", err)
+		// A copy that grows old names instances that are gone: others count on its being no older than the interval.
+		again = nil
+		if err != nil {
+			again = time.After(retry/2 + rand.N(retry/2))
+			retry = min(2*retry, maxRetry)
+		} else {
+			retry = minRetry
+		}
 		for _, fetched := range waiting {
 			close(fetched)
 		}
@@ -360,6 +370,8 @@ func (c *Client) keepFetching(ctx context.Context, reg *Registration, interval t
 			case <-ticker.C:
 				fetchNow = true
 			case <-due:
+				fetchNow = true
+			case <-again:
 				fetchNow = true
 			case fetched := <-c.misses:
 				waiting = append(waiting, fetched)

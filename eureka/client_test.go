@@ -367,3 +367,38 @@ func TestAnswersThatAreNoRegistry(t *testing.T) {
 		}
 	}
 }
+
+// TestFetchIsTriedAgain: a copy that could not be fetched does not wait for the next turn, or it would name instances that are gone.
+func TestFetchIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server := NewServer(DefaultSettings(), time.Now)
+		tell(t, server, http.MethodPost, "A", body("i", 1), http.StatusNoContent)
+		asked := 0
+		transport := roundTripper(func(r *http.Request) (*http.Response, error) {
+			if asked++; asked <= 3 {
+				return nil, errors.New("connection refused")
+			}
+			rec := httptest.NewRecorder()
+			server.ServeHTTP(rec, r)
+			return rec.Result(), nil
+		})
+		c := NewClient([]string{"http://registry:8761/eureka"}, &http.Client{Transport: transport}, slog.New(slog.DiscardHandler))
+		ctx, end := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- c.Run(ctx, nil, time.Hour) }()
+		time.Sleep(5 * time.Second)
+		if found := c.cached("a"); len(found) != 1 {
+			t.Errorf("after 5 s and %d fetches the copy has %v, want the instance", asked, found)
+		}
+		seen := asked
+		time.Sleep(time.Minute)
+		if asked != seen {
+			t.Errorf("it was fetched %d times more within a minute, want none before the hour is over", asked-seen)
+		}
+		end()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
