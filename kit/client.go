@@ -39,10 +39,14 @@ const callTimeout = 10 * time.Second
 // maxInstances is how many instances one call is tried on.
 const maxInstances = 3
 
+// dialTimeout bounds one try to connect to an instance. At an address that is gone nobody refuses, and a read that has two seconds is to reach
+// another instance in them; that one which is there takes the connection does not hang on how busy it is, as its kernel does that.
+const dialTimeout = 600 * time.Millisecond
+
 // openClient makes the HTTP client that finds services by name.
 func (m *member) openClient(common commonSettings) {
 	base := &http.Transport{
-		DialContext:         (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext:         dial,
 		MaxIdleConns:        256,
 		MaxIdleConnsPerHost: 64,
 		IdleConnTimeout:     90 * time.Second,
@@ -65,6 +69,15 @@ func (m *member) openClient(common commonSettings) {
 	m.client = &http.Client{Transport: m.finder, Timeout: callTimeout, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return http.ErrUseLastResponse // services do not redirect each other; following could leave the shop
 	}}
+}
+
+// dial connects. To an address that was not found by name, as that of a route elsewhere, whoever asks says how long to wait.
+func dial(ctx context.Context, network, address string) (net.Conn, error) {
+	dialer := net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
+	if ctx.Value(peerKey{}) != nil {
+		dialer.Timeout = dialTimeout
+	}
+	return dialer.DialContext(ctx, network, address)
 }
 
 type peerKey struct{}

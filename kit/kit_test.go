@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -403,6 +404,53 @@ func newFinder(t *testing.T, addresses []string) *member {
 	m.openClient(commonSettings{})
 	m.finder.instances = func(context.Context, string) []string { return addresses }
 	return m
+}
+
+// TestSilentInstance: an address that nobody answers at, as that of a pod that is gone, costs a read that has two seconds less than those.
+func TestSilentInstance(t *testing.T) {
+	t.Parallel()
+	alive := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(alive.Close)
+	m := newFinder(t, []string{silent(t), alive.Listener.Addr().String()})
+	for range 2 { // whichever comes first
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://box-service/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := m.client.Do(request)
+		if err != nil {
+			t.Errorf("with one silent instance of two: %v", err)
+		} else {
+			_ = response.Body.Close()
+		}
+		cancel()
+	}
+}
+
+// silent is an address at which connections are neither taken nor refused: that of a listener whose queue is full.
+func silent(t *testing.T) string {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	err = errors.Join(syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), syscall.Listen(fd, 0))
+	bound, errName := syscall.Getsockname(fd)
+	if err := errors.Join(err, errName); err != nil {
+		t.Fatal(err)
+	}
+	address := fmt.Sprintf("127.0.0.1:%d", bound.(*syscall.SockaddrInet4).Port)
+	for range 16 {
+		connection, err := net.DialTimeout("tcp", address, 200*time.Millisecond)
+		if err != nil {
+			return address
+		}
+		t.Cleanup(func() { _ = connection.Close() })
+	}
+	t.Fatal("the queue of a listener does not fill")
+	return ""
 }
 
 func TestLogsCarryNoBodiesButTraceIDs(t *testing.T) {
