@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -63,7 +64,7 @@ func (m *member) openClient(common commonSettings) {
 	}, []string{"peer"})
 	m.registerer.MustRegister(durations, states)
 	m.finder = &finder{
-		next: m.traced, instances: m.instances, durations: durations, states: states,
+		log: m.log, next: m.traced, instances: m.instances, durations: durations, states: states,
 		breakers: map[string]circuitbreaker.CircuitBreaker[any]{}, configured: common.Resilience4j.CircuitBreaker.Instances,
 	}
 	m.client = &http.Client{Transport: m.finder, Timeout: callTimeout, CheckRedirect: func(*http.Request, []*http.Request) error {
@@ -92,6 +93,7 @@ func peerOf(r *http.Request) string {
 
 // finder is a RoundTripper that knows services by name.
 type finder struct {
+	log        *slog.Logger
 	next       http.RoundTripper
 	instances  func(ctx context.Context, name string) []string
 	durations  *prometheus.HistogramVec
@@ -123,9 +125,9 @@ func (f *finder) RoundTrip(r *http.Request) (*http.Response, error) {
 	case err != nil && errors.Is(r.Context().Err(), context.Canceled):
 		breaker.RecordSuccess() // the caller went away; it says nothing about the peer, and the permit must go back
 	case err != nil:
-		breaker.RecordFailure()
+		f.fail(r.Context(), breaker, name, err)
 	case response.StatusCode >= 502 && response.StatusCode <= 504:
-		breaker.RecordFailure()
+		f.fail(r.Context(), breaker, name, errors.New("answered "+response.Status))
 	default:
 		breaker.RecordSuccess()
 	}
@@ -136,6 +138,15 @@ func (f *finder) RoundTrip(r *http.Request) (*http.Response, error) {
 	f.observe(name, status, start)
 	f.states.WithLabelValues(name).Set(float64(breaker.State()))
 	return response, err
+}
+
+// fail counts a failed call, and tells operators of the one that opens the breaker.
+func (f *finder) fail(ctx context.Context, breaker circuitbreaker.CircuitBreaker[any], name string, cause error) {
+	open := breaker.IsOpen()
+	breaker.RecordFailure()
+	if !open && breaker.IsOpen() {
+		f.log.WarnContext(ctx, "too many calls to a neighbour failed: for a while they fail at once", "peer", name, "last", cause)
+	}
 }
 
 func (f *finder) observe(peer, status string, start time.Time) {

@@ -338,11 +338,32 @@ func TestPercentilesAreNotAboveTheLongest(t *testing.T) {
 	t.Parallel()
 	m := newMeter()
 	for range 3 {
-		m.add(stepCheckout, 470_290*time.Microsecond, "")
+		m.add(stepCheckout, 470_290*time.Microsecond, "", "")
 	}
 	row := m.table(time.Time{}, time.Time{})[0]
 	if row.Max != 470.29 || row.P50 != row.Max || row.P99 != row.Max {
 		t.Errorf("percentiles %v, %v and longest %v of three calls that took 470.29 ms", row.P50, row.P99, row.Max)
+	}
+}
+
+// TestFirstErrorIsTold: beside how many failed stands what the first of each kind was told.
+func TestFirstErrorIsTold(t *testing.T) {
+	t.Parallel()
+	m := newMeter()
+	m.add(stepMyOrders, time.Millisecond, "503", "Service Unavailable: order-service does not answer")
+	m.add(stepMyOrders, time.Millisecond, "503", "Service Unavailable: a later one")
+	m.add(stepMyOrders, time.Millisecond, "timeout", "context deadline exceeded")
+	var out bytes.Buffer
+	if err := (&Result{Steps: m.table(time.Time{}, time.Time{})}).Print(&out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"2 503, 1 timeout\n\nfirst 503 of \"my orders\": Service Unavailable: order-service does not answer\n",
+		"\nfirst timeout of \"my orders\": context deadline exceeded\n\n0 checkouts",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in\n%s", want, &out)
+		}
 	}
 }
 

@@ -54,22 +54,26 @@ type count struct {
 	max    time.Duration
 	last   time.Time
 	errors map[string]int64
+	first  map[string]string // what was said to the first of each kind
 }
 
 func newMeter() *meter { return &meter{counts: map[string]*count{}} }
 
-// add counts one call; kind says what went wrong, or is empty.
-func (m *meter) add(step string, took time.Duration, kind string) {
+// add counts one call; kind says what went wrong, or is empty, and said is what the customer was told then.
+func (m *meter) add(step string, took time.Duration, kind, said string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c := m.counts[step]
 	if c == nil {
-		c = &count{took: hdrhistogram.New(1, longestCall, 3), errors: map[string]int64{}}
+		c = &count{took: hdrhistogram.New(1, longestCall, 3), errors: map[string]int64{}, first: map[string]string{}}
 		m.counts[step] = c
 	}
 	c.max, c.last = max(c.max, took), time.Now()
 	_ = c.took.RecordValue(min(max(took.Microseconds(), 1), longestCall)) // the value is in range
 	if kind != "" {
+		if c.errors[kind] == 0 {
+			c.first[kind] = said
+		}
 		c.errors[kind]++
 		m.failed++
 	}
@@ -92,6 +96,8 @@ type Step struct {
 	P99       float64          `json:"p99Ms"`
 	Max       float64          `json:"maxMs"`
 	Errors    map[string]int64 `json:"errors"`
+	// First is what was said to the first of each kind of error.
+	First map[string]string `json:"firstErrors,omitempty"`
 }
 
 // table is what was measured, in the order of the story. Rates are over the time from the beginning of
@@ -109,7 +115,7 @@ func (m *meter) table(setUp, began time.Time) []Step {
 		longest := float64(c.max.Microseconds()) / 1000
 		// The histogram answers with the upper end of a range, which may lie above the longest call.
 		ms := func(percent float64) float64 { return min(float64(c.took.ValueAtPercentile(percent))/1000, longest) }
-		row := Step{Name: name, Count: c.took.TotalCount(), P50: ms(50), P95: ms(95), P99: ms(99), Max: longest, Errors: maps.Clone(c.errors)}
+		row := Step{Name: name, Count: c.took.TotalCount(), P50: ms(50), P95: ms(95), P99: ms(99), Max: longest, Errors: maps.Clone(c.errors), First: maps.Clone(c.first)}
 		took := c.last.Sub(began)
 		if name == stepRegister || name == stepLogIn || name == stepAccount {
 			took = c.last.Sub(setUp)

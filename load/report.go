@@ -25,6 +25,9 @@ func (r *Result) Print(w io.Writer) error {
 			return err
 		}
 	}
+	if err := r.printFirst(w); err != nil {
+		return err
+	}
 	total := int64(0)
 	var parts []string
 	for _, name := range outcomeNames(r.Outcomes) {
@@ -37,6 +40,20 @@ func (r *Result) Print(w io.Writer) error {
 	if r.Admin == "" && 2*r.Outcomes["409"] > total {
 		_, err := fmt.Fprintln(w, "Most checkouts were refused, as when everything is sold out; with --admin USER an administrator books more in.")
 		return err
+	}
+	return nil
+}
+
+// printFirst tells what the first customer who met an error was told.
+func (r *Result) printFirst(w io.Writer) error {
+	before := "\n"
+	for _, s := range r.Steps {
+		for _, kind := range kinds(s.Errors) {
+			if _, err := fmt.Fprintf(w, "%sfirst %s of %q: %s\n", before, kind, s.Name, s.First[kind]); err != nil {
+				return err
+			}
+			before = ""
+		}
 	}
 	return nil
 }

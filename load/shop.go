@@ -133,14 +133,14 @@ func (s *shop) once(ctx context.Context, c call, token string) (answer, error) {
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err // which call it was stands with the step
 		}
-		s.meter.add(c.step, took, kind)
+		s.meter.add(c.step, took, kind, err.Error())
 		return answer{}, &noAnswer{kind, err}
 	}
-	kind := ""
+	kind, said := "", ""
 	if a.status >= 300 && (!slices.Contains(c.fine, a.status) || a.later()) {
-		kind = strconv.Itoa(a.status)
+		kind, said = strconv.Itoa(a.status), api.ParseProblem(a.status, a.body).Error()
 	}
-	s.meter.add(c.step, took, kind)
+	s.meter.add(c.step, took, kind, said)
 	return a, nil
 }
 
