@@ -175,6 +175,21 @@ func (v *Verifier) cachedKey(id string, now time.Time) (key ed25519.PublicKey, k
 	return key, known, now.Sub(v.fetched) < refreshAfter
 }
 
+// Prepare gets the users' keys before the first token comes, if there are none.
+func (v *Verifier) Prepare(ctx context.Context) error {
+	v.fetching.Lock()
+	defer v.fetching.Unlock()
+	v.mu.Lock()
+	ready := len(v.users) > 0
+	v.mu.Unlock()
+	if ready {
+		return nil
+	}
+	v.asked = v.now()
+	v.lastError = v.refresh(ctx, v.asked)
+	return v.lastError
+}
+
 // refresh asks for the keys again.
 func (v *Verifier) refresh(ctx context.Context, now time.Time) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
@@ -200,6 +215,17 @@ func (v *Verifier) refresh(ctx context.Context, now time.Time) error {
 	defer v.mu.Unlock()
 	v.users, v.fetched = users, now
 	return nil
+}
+
+// UsersKeySet is the JWK set that users' tokens are verified with now, as JSON: the keys that sign, that will, and that did lately.
+func UsersKeySet(keys []api.SigningKey, now time.Time) ([]byte, error) {
+	public := map[string]ed25519.PublicKey{}
+	for _, key := range keys {
+		if key.VerifyUntil.IsZero() || key.VerifyUntil.After(now) {
+			public[key.KeyID] = ed25519.NewKeyFromSeed(key.Seed).Public().(ed25519.PublicKey)
+		}
+	}
+	return KeySet(public)
 }
 
 // KeySet is the JWK set of public keys by key id, as JSON.

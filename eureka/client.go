@@ -46,6 +46,8 @@ type Registration struct {
 	Metadata        map[string]string
 	RenewalInterval time.Duration // between heartbeats; default 30 s
 	LeaseDuration   time.Duration // without a heartbeat until eviction; default 90 s
+	// After, unless it is nil, is closed when the instance may be called. It is not registered before.
+	After <-chan struct{}
 }
 
 // instance is the registration as the registry is told of it.
@@ -246,6 +248,13 @@ func (c *Client) cached(name string) []Instance {
 
 // keepRegistered registers reg and renews its lease until ctx ends.
 func (c *Client) keepRegistered(ctx context.Context, reg *Registration) {
+	if reg.After != nil {
+		select {
+		case <-reg.After:
+		case <-ctx.Done():
+			return
+		}
+	}
 	var trouble trouble
 	retry := minRetry
 	for ctx.Err() == nil {

@@ -36,6 +36,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"tienda/api"
+	"tienda/balance"
 	"tienda/web"
 )
 
@@ -126,7 +127,7 @@ type Gateway struct {
 	log       *slog.Logger
 	now       func() time.Time
 	metrics   metrics
-	failures  failures
+	failures  balance.Failures
 	proxy     *httputil.ReverseProxy
 
 	reloading sync.Mutex

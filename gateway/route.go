@@ -29,7 +29,7 @@ type upstream struct {
 	scheme   string
 	address  string // host:port, or the name of the service
 	balanced bool
-	next     *atomic.Uint32 // the instance whose turn it is
+	next     *atomic.Uint64 // the instance whose turn it is
 }
 
 func (r *route) onRequest(f func(*Exchange) error) { r.filters = append(r.filters, Filter{Request: f}) }
@@ -211,7 +211,7 @@ func parseUpstream(uri string) (upstream, error) {
 	if err != nil || u.Host == "" || u.User != nil {
 		return upstream{}, fmt.Errorf("uri %q: %s", clip(uri), want)
 	}
-	up := upstream{address: u.Host, balanced: balanced, next: new(atomic.Uint32)}
+	up := upstream{address: u.Host, balanced: balanced, next: new(atomic.Uint64)}
 	switch u.Scheme {
 	case "http", "ws":
 		up.scheme = "http"

@@ -183,7 +183,7 @@ func (g *Gateway) try(ctx context.Context, out *http.Request, x *Exchange, body 
 	up := &x.route.upstream
 	addresses := []string{up.address}
 	if up.balanced {
-		addresses = g.failures.order(g.resolver.Instances(ctx, up.address), up.next.Add(1), g.now())
+		addresses = g.failures.Order(g.resolver.Instances(ctx, up.address), up.next.Add(1), g.now())
 	}
 	if len(addresses) == 0 {
 		return nil, api.Unavailable(up.address)
@@ -195,14 +195,14 @@ func (g *Gateway) try(ctx context.Context, out *http.Request, x *Exchange, body 
 		var connected bool
 		response, connected, err = g.attempt(ctx, out, x, address, body)
 		if err == nil {
-			g.failures.forget(address)
+			g.failures.Forget(address)
 			return response, nil
 		}
 		if ctx.Err() != nil {
 			break
 		}
 		if !connected && up.balanced {
-			g.failures.note(address, g.now())
+			g.failures.Note(address, g.now())
 		}
 		if body.spent() || connected && !isSafe(x.Method) && !body.unread() {
 			break
@@ -363,62 +363,4 @@ func (b *borrowed) Read(p []byte) (int, error) {
 func (b *borrowed) Close() error {
 	b.closed.Store(true)
 	return nil
-}
-
-// failures remembers for a while which instances could not be reached, so that they come last until the
-// registry has dropped them.
-type failures struct {
-	mu    sync.Mutex
-	until map[string]time.Time
-	some  atomic.Bool
-}
-
-const avoidFor = 10 * time.Second
-
-// order is the addresses beginning with the one whose turn it is, and those to avoid at the end.
-func (f *failures) order(addresses []string, turn uint32, now time.Time) []string {
-	if len(addresses) == 0 {
-		return nil
-	}
-	first := int(turn % uint32(len(addresses)))
-	ordered := slices.Concat(addresses[first:], addresses[:first])
-	if !f.some.Load() {
-		return ordered
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	slices.SortStableFunc(ordered, func(a, b string) int { return f.rank(a, now) - f.rank(b, now) })
-	return ordered
-}
-
-func (f *failures) rank(address string, now time.Time) int {
-	if until, ok := f.until[address]; ok && now.Before(until) {
-		return 1
-	}
-	return 0
-}
-
-func (f *failures) note(address string, now time.Time) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.until == nil {
-		f.until = make(map[string]time.Time)
-	}
-	for known, until := range f.until {
-		if !now.Before(until) {
-			delete(f.until, known)
-		}
-	}
-	f.until[address] = now.Add(avoidFor)
-	f.some.Store(true)
-}
-
-func (f *failures) forget(address string) {
-	if !f.some.Load() {
-		return
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.until, address)
-	f.some.Store(len(f.until) > 0)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 
+	"tienda/balance"
 	"tienda/fault"
 )
 
@@ -37,8 +38,8 @@ var defaultBreaker = BreakerSettings{SlidingWindowSize: 10, FailureRateThreshold
 // callTimeout bounds a call whose context has no deadline.
 const callTimeout = 10 * time.Second
 
-// maxInstances is how many instances one call is tried on.
-const maxInstances = 3
+// maxTries is how often one call is made: on one instance after the other, and again on the only one.
+const maxTries = 3
 
 // dialTimeout bounds one try to connect to an instance. At an address that is gone nobody refuses, and a read that has two seconds is to reach
 // another instance in them; that one which is there takes the connection does not hang on how busy it is, as its kernel does that.
@@ -96,6 +97,7 @@ type finder struct {
 	log        *slog.Logger
 	next       http.RoundTripper
 	instances  func(ctx context.Context, name string) []string
+	failures   balance.Failures
 	durations  *prometheus.HistogramVec
 	states     *prometheus.GaugeVec
 	configured map[string]BreakerSettings
@@ -108,19 +110,24 @@ type finder struct {
 // RoundTrip sends a request to an instance of the service that its host names. A connection that
 // cannot be made is tried on the next instance, since nothing was sent; a read whose connection broke
 // as well. Answers of 502 to 504 and missing answers count against the peer's breaker; while that is
-// open, calls fail at once.
+// open, calls fail at once. That no instance is known yet says nothing about the peer: the next call may go well.
 func (f *finder) RoundTrip(r *http.Request) (*http.Response, error) {
 	name := strings.ToLower(r.URL.Host)
 	if strings.ContainsAny(name, ".:") || name == "localhost" {
 		return f.next.RoundTrip(r)
 	}
+	start := time.Now()
+	addresses := f.failures.Order(f.instances(r.Context(), name), f.turn.Add(1), start)
+	if len(addresses) == 0 {
+		f.observe(name, "none", start)
+		return nil, fmt.Errorf("no instance of %s is registered", name)
+	}
 	breaker := f.breaker(name)
 	if !breaker.TryAcquirePermit() {
-		f.observe(name, "open", time.Now())
+		f.observe(name, "open", start)
 		return nil, fmt.Errorf("%s: %w", name, circuitbreaker.ErrOpen)
 	}
-	start := time.Now()
-	response, err := f.try(r, name)
+	response, err := f.try(r, name, addresses)
 	switch {
 	case err != nil && errors.Is(r.Context().Err(), context.Canceled):
 		breaker.RecordSuccess() // the caller went away; it says nothing about the peer, and the permit must go back
@@ -153,17 +160,12 @@ func (f *finder) observe(peer, status string, start time.Time) {
 	f.durations.WithLabelValues(peer, status).Observe(time.Since(start).Seconds())
 }
 
-func (f *finder) try(r *http.Request, name string) (*http.Response, error) {
-	addresses := f.instances(r.Context(), name)
-	if len(addresses) == 0 {
-		return nil, fmt.Errorf("no instance of %s is registered", name)
-	}
-	first := f.turn.Add(1)
+func (f *finder) try(r *http.Request, name string, addresses []string) (*http.Response, error) {
 	ctx := context.WithValue(r.Context(), peerKey{}, name)
 	var err error
-	for i := range min(maxInstances, max(2, len(addresses))) {
+	for i := range min(maxTries, max(2, len(addresses))) {
 		attempt := r.Clone(ctx)
-		attempt.URL.Host = addresses[(first+uint64(i))%uint64(len(addresses))]
+		attempt.URL.Host = addresses[i%len(addresses)]
 		attempt.Host = attempt.URL.Host
 		if i > 0 && r.Body != nil && r.Body != http.NoBody {
 			if r.GetBody == nil {
@@ -175,9 +177,15 @@ func (f *finder) try(r *http.Request, name string) (*http.Response, error) {
 			}
 		}
 		var response *http.Response
-		response, err = f.next.RoundTrip(attempt)
-		if err == nil || !retriable(r, err) {
-			return response, err
+		if response, err = f.next.RoundTrip(attempt); err == nil {
+			f.failures.Forget(attempt.URL.Host)
+			return response, nil
+		}
+		if !retriable(r, err) {
+			return nil, err
+		}
+		if isDial(err) {
+			f.failures.Note(attempt.URL.Host, time.Now())
 		}
 	}
 	return nil, err
@@ -188,10 +196,13 @@ func retriable(r *http.Request, err error) bool {
 	if r.Context().Err() != nil {
 		return false
 	}
-	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "dial" {
-		return true
-	}
-	return r.Method == http.MethodGet || r.Method == http.MethodHead
+	return isDial(err) || r.Method == http.MethodGet || r.Method == http.MethodHead
+}
+
+// isDial reports whether no connection was made, and so nothing sent.
+func isDial(err error) bool {
+	e, ok := errors.AsType[*net.OpError](err)
+	return ok && e.Op == "dial"
 }
 
 func (f *finder) breaker(name string) circuitbreaker.CircuitBreaker[any] {

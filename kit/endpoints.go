@@ -150,7 +150,7 @@ func (m *member) ready(w http.ResponseWriter, r *http.Request, details bool) {
 		}
 		components[check.name] = map[string]string{"status": state}
 	}
-	if m.draining.Load() {
+	if m.draining.Load() || !m.warm.Load() {
 		status, code = "OUT_OF_SERVICE", http.StatusServiceUnavailable
 	}
 	if !details {

@@ -66,6 +66,8 @@ type Env struct {
 	Go func(run func(ctx context.Context) error)
 	// Check adds a condition to /readyz: of the service's own state, never of a neighbour's.
 	Check func(name string, check func(ctx context.Context) error)
+	// WarmUp names what is to be done before others call this service; see [Options].
+	WarmUp func(name string, run func(ctx context.Context) error)
 }
 
 // Options are what all services of a process share.
@@ -81,6 +83,7 @@ type Options struct {
 	Files      fs.FS                        // the built-in configuration: the lowest layer
 	Known      []string                     // all keys below "tienda"; see [KeysOf]
 	Drain      time.Duration                // between turning /readyz red and closing the listener
+	WarmUp     time.Duration                // how long steps of warming up are tried before the service is called ready without them
 	Logger     *slog.Logger                 // each service logs with its name
 	Level      *slog.LevelVar               // set by logging.level.root when it is not nil
 	Now        func() time.Time
@@ -175,7 +178,7 @@ func stop(opts Options, members []*member) error {
 // start brings one service up. The member is returned even with an error when it holds anything to
 // be stopped.
 func start(ctx context.Context, opts Options, service Service, fail context.CancelCauseFunc) (*member, error) {
-	m := &member{service: service, opts: opts, log: opts.Logger.With("service", service.Name), fail: fail}
+	m := &member{service: service, opts: opts, log: opts.Logger.With("service", service.Name), fail: fail, prepared: make(chan struct{})}
 	// Background work outlives the signal to stop: it ends when its own service is stopped.
 	m.backgroundCtx, m.endBackground = context.WithCancel(untraced(context.WithoutCancel(ctx)))
 	m.background = &errgroup.Group{}
@@ -213,15 +216,18 @@ func start(ctx context.Context, opts Options, service Service, fail context.Canc
 	env := &Env{
 		Name: service.Name, Log: m.log, Metrics: m.registerer, HTTP: m.client, Transport: m.traced,
 		Instances: m.instances, Bind: settings.Bind, Watch: settings.watch,
-		DB: m.openDB(ctx, common), Go: m.spawn, Check: m.addCheck,
+		DB: m.openDB(ctx, common), Go: m.spawn, Check: m.addCheck, WarmUp: m.addWarmUp,
 	}
 	handler, err := service.New(ctx, env)
 	if err != nil {
 		return m, err
 	}
 	m.serve(handler)
+	registration := m.registration(common)
+	m.spawn(func(ctx context.Context) error { return m.registry.Run(ctx, registration, opts.FetchRegistry) })
 	m.spawn(func(ctx context.Context) error {
-		return m.registry.Run(ctx, m.registration(common), opts.FetchRegistry)
+		m.warmUp(ctx, registration != nil && !service.Infrastructure)
+		return nil
 	})
 	m.spawn(func(ctx context.Context) error { settings.poll(ctx, common.Spring.Cloud.Config.Poll); return nil })
 	settings.watch(m.applyLogLevel)

@@ -50,6 +50,10 @@ type member struct {
 	checks  []check
 	closers []func(context.Context) error // run last to first
 
+	warmUps  []check       // what is to be done before others call
+	prepared chan struct{} // closed when that is done: it registers then
+	warm     atomic.Bool   // it was registered, too
+
 	draining atomic.Bool
 }
 
@@ -104,7 +108,8 @@ func (m *member) registration(common commonSettings) *eureka.Registration {
 	metadata := map[string]string{"management.port": portText}
 	maps.Copy(metadata, instance.MetadataMap)
 	return &eureka.Registration{
-		App: m.service.Name, InstanceID: instance.InstanceID, HostName: host, IPAddr: ip, Port: port,
+		After: m.prepared,
+		App:   m.service.Name, InstanceID: instance.InstanceID, HostName: host, IPAddr: ip, Port: port,
 		HomePageURL: base + "/", StatusPageURL: base + "/actuator/info", HealthCheckURL: base + "/actuator/health",
 		VIPAddress: m.service.Name, Metadata: metadata,
 		RenewalInterval: time.Duration(instance.LeaseRenewalIntervalInSeconds) * time.Second,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -47,14 +48,15 @@ func loadSettings(ctx context.Context, opts Options, service string, log *slog.L
 	if uri != "" && service != "cloud-config" {
 		s.remote = cloudconfig.NewClient(uri, &http.Client{Timeout: configTimeout})
 		served, err := s.fetch(ctx)
-		switch {
-		case err == nil:
-			s.served = served
-		case !optional:
-			return nil, fmt.Errorf("settings from %s: %w (write spring.config.import=optional:configserver:… to start without)", uri, err)
-		default:
+		if err != nil && !optional {
+			if served, err = s.insist(ctx, err); err != nil {
+				return nil, fmt.Errorf("settings from %s: %w (write spring.config.import=optional:configserver:… to start without)", uri, err)
+			}
+		}
+		if err != nil {
 			log.WarnContext(ctx, "configuration server does not answer, starting with the built-in settings", "err", err)
 		}
+		s.served = served
 	}
 	return s, s.checkKnown()
 }
@@ -119,6 +121,43 @@ func (s *settings) fetch(ctx context.Context) (*cloudconfig.Environment, error) 
 		return &cloudconfig.Environment{}, nil
 	}
 	return served, err
+}
+
+// Pauses between attempts to get settings that must be had, as Spring's client makes them.
+const (
+	configAttempts   = 6
+	configPause      = time.Second
+	configLongest    = 2 * time.Second
+	configMultiplier = 1.1
+)
+
+// insist goes on asking a configuration server that must answer, as often as spring.cloud.config.retry.max-attempts says.
+func (s *settings) insist(ctx context.Context, err error) (*cloudconfig.Environment, error) {
+	attempts := configAttempts
+	if text, ok := s.own("spring.cloud.config.retry.max-attempts"); ok {
+		n, errNumber := strconv.Atoi(text)
+		if errNumber != nil || n < 1 {
+			return nil, fmt.Errorf("spring.cloud.config.retry.max-attempts is %q: want a number from 1 on", text)
+		}
+		attempts = n
+	}
+	if attempts > 1 {
+		s.log.WarnContext(ctx, "the configuration server does not answer yet", "err", err)
+	}
+	pause := configPause
+	for n := 1; n < attempts; n++ {
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(pause):
+		}
+		var served *cloudconfig.Environment
+		if served, err = s.fetch(ctx); err == nil {
+			return served, nil
+		}
+		pause = min(time.Duration(float64(pause)*configMultiplier), configLongest)
+	}
+	return nil, err
 }
 
 // poll asks the configuration server again and again, and tells the watchers when something changed.

@@ -1,6 +1,7 @@
 package kit
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/fstest"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -96,8 +98,10 @@ func TestWrongSettingsSayWhatAndWhere(t *testing.T) {
 		"no number":   {Options{Environ: []string{"TIENDA_CHECKOUT_MAXTRIES=few"}}, []string{"max-tries"}},
 		"no true":     {Options{Environ: []string{"TIENDA_CHECKOUT_INNER_ENABLED=perhaps"}}, []string{"enabled"}},
 		"bad YAML":    {Options{Files: fstest.MapFS{"application.yml": {Data: []byte("a: [1")}}}, []string{"application.yml"}},
-		"needed server": {Options{Flags: map[string]string{"spring.config.import": "configserver:http://127.0.0.1:1"}},
+		"needed server": {Options{Flags: map[string]string{"spring.config.import": "configserver:http://127.0.0.1:1", "spring.cloud.config.retry.max-attempts": "1"}},
 			[]string{"http://127.0.0.1:1", "optional:configserver:"}},
+		"attempts": {Options{Flags: map[string]string{"spring.config.import": "configserver:http://127.0.0.1:1", "spring.cloud.config.retry.max-attempts": "many"}},
+			[]string{"spring.cloud.config.retry.max-attempts", "many", "number"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -112,6 +116,38 @@ func TestWrongSettingsSayWhatAndWhere(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestNeededServerIsWaitedFor: a component whose settings must be had starts when the configuration server has come, and with what it serves.
+func TestNeededServerIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		inner, err := cloudconfig.NewServer(cloudconfig.DefaultSettings(), fstest.MapFS{"order-service.yml": {Data: []byte("tienda: {checkout: {wait: 7s}}")}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked := 0
+		s := &settings{service: "order-service", log: slog.New(slog.DiscardHandler)}
+		s.remote = cloudconfig.NewClient("http://config", &http.Client{Transport: direct{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if asked++; asked < 5 {
+				http.Error(w, "not yet", http.StatusServiceUnavailable)
+				return
+			}
+			inner.ServeHTTP(w, r)
+		})}})
+		began := time.Now()
+		served, err := s.insist(t.Context(), errors.New("nobody listens"))
+		if err != nil || len(served.PropertySources) == 0 || asked != 5 {
+			t.Errorf("after %d attempts: %+v, %v", asked, served, err)
+		}
+		if took := time.Since(began).Round(time.Millisecond); took != 6105*time.Millisecond {
+			t.Errorf("five pauses took %v, want 1, 1.1, 1.21, 1.331 and 1.4641 s", took)
+		}
+		asked = -5
+		if _, err := s.insist(t.Context(), errors.New("nobody listens")); err == nil || asked != 0 {
+			t.Errorf("a server that does not come: %v after %d attempts more", err, asked+5)
+		}
+	})
 }
 
 // TestServedSettings: those of the configuration server win over the built-in ones, and a change is

@@ -126,20 +126,13 @@ func (s *Service) fetchKeys(ctx context.Context) ([]api.SigningKey, error) {
 	return keys, nil
 }
 
-// KeySet is the JWK set that users' tokens are verified with, as JSON: those that sign, that will, and
-// that did lately.
+// KeySet is the JWK set that users' tokens are verified with, as JSON.
 func (s *Service) KeySet(ctx context.Context) ([]byte, error) {
 	keys, err := s.keys.current(ctx)
 	if err != nil {
 		return nil, err
 	}
-	public := map[string]ed25519.PublicKey{}
-	for _, key := range keys {
-		if key.VerifyUntil.IsZero() || key.VerifyUntil.After(s.now()) {
-			public[key.KeyID] = ed25519.NewKeyFromSeed(key.Seed).Public().(ed25519.PublicKey)
-		}
-	}
-	return auth.KeySet(public)
+	return auth.UsersKeySet(keys, s.now())
 }
 
 func (s *Service) keySet(w http.ResponseWriter, r *http.Request) error {

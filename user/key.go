@@ -31,6 +31,15 @@ func (s *Service) listSigningKeys(w http.ResponseWriter, r *http.Request) error 
 	return web.JSON(w, http.StatusOK, api.List[api.SigningKey]{Collection: keys})
 }
 
+// KeySet is the JWK set that users' tokens are verified with, as JSON.
+func (s *Service) KeySet(ctx context.Context) ([]byte, error) {
+	keys, err := s.signingKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return auth.UsersKeySet(keys, s.now())
+}
+
 // signingKeys returns the keys that sign, will sign, or signed tokens that may still be good, and
 // makes the next one when its time has come. Replicas that do so at once agree on one key, since each
 // has a generation of its own.

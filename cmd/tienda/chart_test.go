@@ -174,7 +174,7 @@ func TestDocumentedMemory(t *testing.T) {
 // readFromEnvironment reports whether a variable stands for a setting, in the form without hyphens.
 func readFromEnvironment(variable string) bool {
 	spring := []string{"spring.datasource.url", "spring.datasource.username", "spring.datasource.password", "spring.datasource.hikari.initialization-fail-timeout",
-		"spring.zipkin.base-url", "eureka.client.service-url.defaultZone", "eureka.server.peers", "eureka.instance.prefer-ip-address", "spring.cloud.config.server.native.search-locations"}
+		"spring.cloud.config.retry.max-attempts", "spring.zipkin.base-url", "eureka.client.service-url.defaultZone", "eureka.server.peers", "eureka.instance.prefer-ip-address", "spring.cloud.config.server.native.search-locations"}
 	return slices.ContainsFunc(slices.Concat(knownSettings(), spring), func(key string) bool {
 		return strings.ToUpper(strings.NewReplacer(".", "_", "-", "").Replace(key)) == variable
 	})

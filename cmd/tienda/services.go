@@ -82,7 +82,7 @@ func services() []kit.Service {
 				env.Go(server.Run)
 				return server, nil
 			}},
-		{Name: "user-service", Title: "User service", Port: 8700, Context: "/user-service", Needs: []string{"proxy-client"},
+		{Name: "user-service", Title: "User service", Port: 8700, Context: "/user-service",
 			New: func(ctx context.Context, env *kit.Env) (http.Handler, error) {
 				settings := user.DefaultSettings()
 				shop, db, err := open(env, "tienda.user", &settings, user.Migrations)
@@ -94,6 +94,7 @@ func services() []kit.Service {
 				}
 				service := user.New(db, settings, env.Log, time.Now)
 				env.Go(service.Run)
+				shop.verifier = auth.NewVerifier(service.KeySet, shop.trusted, time.Now) // the keys are its own
 				return shop.serve(env, service.Routes())
 			}},
 		{Name: "product-service", Title: "Product service", Port: 8500, Context: "/product-service", Needs: []string{"proxy-client"},
@@ -194,7 +195,7 @@ func services() []kit.Service {
 					return nil, err
 				}
 				env.Go(service.Run)
-				shop.verifier = auth.NewVerifier(service.KeySet, shop.trusted, time.Now) // its own keys need no request
+				shop.verifier = auth.NewVerifier(service.KeySet, shop.trusted, time.Now) // others get them here
 				handler, err := shop.serve(env, service.Routes())
 				return proxy.SecureHeaders(handler), err
 			}},

@@ -167,6 +167,7 @@ func open(env *kit.Env, prefix string, settings any, migrations sqldb.Migrations
 // serve makes the handler of a component's routes.
 func (s *shop) serve(env *kit.Env, routes []web.Route) (http.Handler, error) {
 	row := rowOf(env.Name)
+	env.WarmUp("keys of users' tokens", s.verifier.Prepare)
 	return web.New(web.API{
 		Name: row.Name, Title: row.Title, Context: row.Context, Routes: routes,
 		Verify: s.verifier.Verify, Open: s.Access == "open", Log: env.Log,
@@ -226,6 +227,7 @@ func newGateway(_ context.Context, env *kit.Env) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	env.WarmUp("keys of users' tokens", s.verifier.Prepare)
 	g, err := gateway.New(settings, limits, gateway.Deps{
 		Transport: env.Transport, Resolver: resolver(env.Instances), Access: accessRows(), Open: s.Access == "open",
 		Verify: func(ctx context.Context, token string) (gateway.Principal, error) {

@@ -155,6 +155,9 @@ func (c *upCommand) welcome(term terminal, elapsed time.Duration) {
 	fmt.Fprintln(term.out, "\nCtrl-C stops it and keeps the data.")
 }
 
+// warmUp is how long a component that starts waits for what it needs of its neighbours, before it is ready without.
+const warmUp = 30 * time.Second
+
 // Run starts the chosen rows of the table.
 func (c *runCommand) Run(ctx context.Context, term terminal, environ environment) error {
 	rows, err := selected(c.Components)
@@ -171,6 +174,7 @@ func (c *runCommand) Run(ctx context.Context, term terminal, environ environment
 	if c.Demo {
 		opts.Flags["tienda.demo"] = "true"
 	}
+	opts.WarmUp = warmUp
 	opts.Level = new(slog.LevelVar)
 	var handler slog.Handler = slog.NewJSONHandler(term.out, &slog.HandlerOptions{Level: opts.Level})
 	if term.interactive() {
