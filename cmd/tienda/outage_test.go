@@ -36,7 +36,20 @@ func inPieces(tb testing.TB, missing ...string) *system {
 // the function returned is called.
 func (s *system) begin(name string) (stop func()) {
 	s.tb.Helper()
-	command := &runCommand{place: s.up.place, Components: []string{strings.TrimSuffix(name, "-service")}, Demo: true}
+	stop = s.beginSlowly(name, 0)
+	s.eventually(name+" is ready", func() bool { return s.ready(name) })
+	return stop
+}
+
+func (s *system) ready(name string) bool {
+	a, err := s.try(request{component: name, method: "GET", path: "/readyz"})
+	return err == nil && a.status == http.StatusOK
+}
+
+// beginSlowly is begin for a component that waits for its neighbours, and does not wait for it.
+func (s *system) beginSlowly(name string, warmUp time.Duration) (stop func()) {
+	s.tb.Helper()
+	command := &runCommand{place: s.up.place, Components: []string{strings.TrimSuffix(name, "-service")}, Demo: true, WarmUp: warmUp}
 	environ := append(environment{
 		"SPRING_CONFIG_IMPORT=optional:configserver:" + s.url("cloud-config", ""),
 		"EUREKA_CLIENT_SERVICEURL_DEFAULTZONE=" + s.url("service-discovery", "/eureka"),
@@ -59,10 +72,6 @@ func (s *system) begin(name string) (stop func()) {
 		}
 	}
 	s.tb.Cleanup(stop)
-	s.eventually(name+" is ready", func() bool {
-		a, err := s.try(request{component: name, method: "GET", path: "/readyz"})
-		return err == nil && a.status == http.StatusOK
-	})
 	return stop
 }
 
@@ -270,6 +279,43 @@ func TestWithoutProxy(t *testing.T) {
 	s.within(quick, http.StatusServiceUnavailable, request{method: "POST", path: "/app/api/authenticate", body: `{"username":"selimhorri","password":"0000"}`})
 	s.begin("proxy-client")
 	s.works(http.StatusOK, mine)
+}
+
+// TestReadyWithKeys: components that wait for their neighbours, as in a cluster, start in whatever order. None is ready, nor in the registry,
+// before it has the keys of users' tokens: the first call with a token that finds it is answered.
+func TestReadyWithKeys(t *testing.T) {
+	t.Parallel()
+	s := inPieces(t, "api-gateway", "favourite-service", "order-service", "payment-service", "product-service", "proxy-client", "shipping-service", "user-service")
+	waiting := []string{"api-gateway", "product-service", "order-service", "proxy-client"}
+	for _, name := range waiting {
+		s.beginSlowly(name, time.Minute)
+	}
+	registered := func(name string) bool {
+		a, err := s.try(request{component: "service-discovery", method: "GET", path: "/eureka/apps/" + name})
+		return err == nil && a.status == http.StatusOK
+	}
+	for _, name := range waiting {
+		s.eventually(name+" serves", func() bool {
+			a, err := s.try(request{component: name, method: "GET", path: "/livez"})
+			return err == nil && a.status == http.StatusOK
+		})
+		if s.ready(name) || registered(name) {
+			t.Errorf("%s without keys: ready %t, registered %t", name, s.ready(name), registered(name))
+		}
+	}
+	s.beginSlowly("user-service", time.Minute)
+	for _, name := range append(waiting, "user-service") {
+		s.eventually(name+" is ready", func() bool { return s.ready(name) })
+		if !registered(name) {
+			t.Errorf("%s is ready and not in the registry", name)
+		}
+	}
+	token, err := auth.IssueUserToken(s.signingKey(), auth.Caller{Username: "selimhorri", UserID: 1, Roles: []string{api.RoleUser}}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.call(http.StatusOK, request{method: "GET", path: "/app/api/me/orders", token: token})
+	s.call(http.StatusOK, request{component: "order-service", method: "GET", path: "/order-service/api/orders", token: token})
 }
 
 // TestLostInstances: the registry names an instance of product-service that is gone, as after a crash,

@@ -43,6 +43,8 @@ type runCommand struct {
 	place
 	Components []string `arg:"" help:"Components: ${components}." name:"component"`
 	Demo       bool     `help:"Fill an empty database with demo data." default:"false" negatable:""`
+	// A component that goes on without serves what needs nobody: a product-service without its neighbours shows products.
+	WarmUp time.Duration `help:"How long to wait at the start for the keys of users' tokens and for the registry, before being ready without." default:"30s"`
 }
 
 // terminal is where a command writes.
@@ -155,9 +157,6 @@ func (c *upCommand) welcome(term terminal, elapsed time.Duration) {
 	fmt.Fprintln(term.out, "\nCtrl-C stops it and keeps the data.")
 }
 
-// warmUp is how long a component that starts waits for what it needs of its neighbours, before it is ready without.
-const warmUp = 30 * time.Second
-
 // Run starts the chosen rows of the table.
 func (c *runCommand) Run(ctx context.Context, term terminal, environ environment) error {
 	rows, err := selected(c.Components)
@@ -174,7 +173,7 @@ func (c *runCommand) Run(ctx context.Context, term terminal, environ environment
 	if c.Demo {
 		opts.Flags["tienda.demo"] = "true"
 	}
-	opts.WarmUp = warmUp
+	opts.WarmUp = c.WarmUp
 	opts.Level = new(slog.LevelVar)
 	var handler slog.Handler = slog.NewJSONHandler(term.out, &slog.HandlerOptions{Level: opts.Level})
 	if term.interactive() {
