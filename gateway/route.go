@@ -78,7 +78,7 @@ type builder struct {
 }
 
 const (
-	standardConnectTimeout  = 5 * time.Second
+	standardConnectTimeout  = time.Second // instances are near, and one that is gone says nothing
 	standardResponseTimeout = 35 * time.Second
 )
 
