@@ -114,8 +114,9 @@ terraform-docs: $(TOFU) ## READMEs of the modules, from their files, and the pla
 	TOFU=$(TOFU) $(GO) -C test/terraform test -count=1 -run 'TestReadmes|TestPlans' . -update
 
 # environment.sh says which variables these take.
-.PHONY: plan-stage apply-stage kubeconfig-stage destroy-stage plan-production apply-production kubeconfig-production destroy-production
-plan-stage apply-stage kubeconfig-stage destroy-stage plan-production apply-production kubeconfig-production destroy-production: build ## an environment at DigitalOcean: docs/terraform.md
+ENVIRONMENTS := $(foreach action,plan apply kubeconfig deploy rollback destroy,$(action)-stage $(action)-production)
+.PHONY: $(ENVIRONMENTS)
+$(ENVIRONMENTS): build ## an environment at DigitalOcean: docs/terraform.md
 	TIENDA='$(CURDIR)/$(BIN)' deploy/terraform/environment.sh $(subst -, ,$@)
 
 # PROVIDERS is a folder with the binaries of the three providers, CLUSTER a file with the credentials of a cluster to throw away.

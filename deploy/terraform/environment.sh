@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# What make does with an environment: environment.sh plan|apply|kubeconfig|destroy stage|production
+# What make does with an environment: environment.sh plan|apply|kubeconfig|deploy|rollback|destroy stage|production
 #   TERRAFORM       the program, terraform or tofu
+#   IMAGE           the shop's image, as registry.example.com/shop/tienda:1.0 or …/tienda@sha256:…
+#   REVISION        the revision of Helm's that a rollback goes back to; the one before when it is not given
 #   TIENDA          the program tienda, which looks at the bucket and adds up the bill
 #   STATE_BUCKET    the bucket of the states, STATE_REGION its region, STATE_ENDPOINT the address of its service
 #   KUBECONFIG_FILE file with the credentials of the cluster
@@ -14,15 +16,21 @@ terraform=${TERRAFORM:-terraform}
 endpoint=${STATE_ENDPOINT:-https://${STATE_REGION:-nyc3}.digitaloceanspaces.com}
 bucket=${STATE_BUCKET:-ecommerce-terraform-state}
 kubeconfig=${KUBECONFIG_FILE:-$HOME/.kube/$name}
-export TF_VAR_kubeconfig=$kubeconfig TF_IN_AUTOMATION=1
+export TF_VAR_kubeconfig=$kubeconfig KUBECONFIG=$kubeconfig TF_IN_AUTOMATION=1
 # Spaces knows no other checksums than MD5.
 export AWS_REQUEST_CHECKSUM_CALCULATION=when_required AWS_RESPONSE_CHECKSUM_VALIDATION=when_required
 
+# IMAGE as a file of values that is read after own.auto.tfvars: a saved plan is applied with the values that it was made with.
+chosen=$here/environments/$environment/platform/the-image.auto.tfvars.json
+
 # Plans hold passwords.
 plans=$(umask 077 && mktemp -d)
-trap 'rm -rf "$plans"' EXIT
+trap 'rm -rf "$plans" "$chosen"' EXIT
 
 say() { echo "$name: $*" >&2; }
+
+[[ ${IMAGE:-x:1} =~ ^[^@]+(:[^/:@]+|@sha256:[0-9a-f]{64})$ && ${IMAGE:-} != *:latest ]] ||
+  { say "IMAGE is $IMAGE: give it a tag other than latest, or better a digest, as registry.example.com/shop/tienda@sha256:..."; exit 1; }
 
 in_root() { "$terraform" -chdir="$here/environments/$environment/$1" "${@:2}"; }
 
@@ -34,6 +42,18 @@ open() {
   in_root "$1" init -input=false -reconfigure -backend-config="bucket=$bucket" -backend-config="endpoints={s3=\"$endpoint\"}" >/dev/null
 }
 
+# IMAGE as Terraform and the chart want it; a tag beside a digest says nothing more.
+image() {
+  local repository=${IMAGE%%@*} tag=
+  case ${repository##*/} in *:*) tag=${repository##*:} repository=${repository%:*} ;; esac
+  case $IMAGE in
+  *@*) printf '{"repository":"%s","digest":"%s"}' "$repository" "${IMAGE#*@}" ;;
+  *) printf '{"repository":"%s","tag":"%s"}' "$repository" "$tag" ;;
+  esac
+}
+
+[ -z "${IMAGE:-}" ] || printf '{"image":%s}' "$(image)" >"$chosen"
+
 plan() { # root, further arguments
   open "$1"
   say "plan of $1"
@@ -41,8 +61,8 @@ plan() { # root, further arguments
   in_root "$1" show -json "$plans/$1" >"$plans/$1.json"
 }
 
-apply() {
-  plan "$@"
+# What was planned, once somebody agrees.
+carry_out() { # root
   if [ "${APPROVE:-}" != yes ]; then
     read -r -p "Do this? Only yes does it: " answer
     [ "$answer" = yes ] || { say "nothing was done"; exit 1; }
@@ -50,22 +70,68 @@ apply() {
   in_root "$1" apply -input=false "$plans/$1"
 }
 
+apply() {
+  plan "$@"
+  carry_out "$1"
+}
+
+# Id of the cluster, or nothing while there is none.
+cluster_id() { in_root cluster output -json | jq -r '.cluster_id.value // empty'; }
+
 # Credentials of the cluster that are worth something for a day, of whoever's token it is.
 credentials() {
   mkdir -p "$(dirname "$kubeconfig")"
   open cluster
   local cluster api=${DIGITALOCEAN_API_URL:-https://api.digitalocean.com}
-  cluster=$(in_root cluster output -raw cluster_id)
+  cluster=$(cluster_id)
+  [ -n "$cluster" ] || { say "there is no cluster yet: make apply-$environment"; exit 1; }
   (umask 077 && curl -fsS -H @- "${api%/}/v2/kubernetes/clusters/$cluster/kubeconfig?expiry_seconds=86400" >"$plans/kubeconfig" <<<"Authorization: Bearer ${DIGITALOCEAN_TOKEN:-}") ||
     { say "DigitalOcean gives no credentials: is the cluster there (make apply-$environment), and is DIGITALOCEAN_TOKEN set?"; exit 1; }
   mv "$plans/kubeconfig" "$kubeconfig"
   say "credentials are in $kubeconfig; export KUBECONFIG=$kubeconfig"
 }
 
+# Of the Secrets that only people can make, those that are not there or lack a key: how to make them. Without them the shop's pods would
+# wait until its release is given up.
+missing() { # JSON: names, and the keys of each
+  local secret keys key there
+  jq -r 'to_entries[] | [.key, .value[]] | join(" ")' <<<"$1" | while read -r secret keys; do
+    there=$(kubectl --namespace "$name" get secret "$secret" --ignore-not-found -o go-template='{{range $key, $_ := .data}}{{$key}} {{end}}' </dev/null) || exit 1
+    for key in $keys; do
+      case " $there" in
+      *" $key "*) ;;
+      *)
+        [ -z "$there" ] || echo "  kubectl --namespace $name delete secret $secret"
+        echo "  kubectl --namespace $name create secret generic $secret$(printf ' --from-literal=%s=...' $keys)"
+        break
+        ;;
+      esac
+    done
+  done
+}
+
+made_by_hand() { # what is missing, and what to do afterwards
+  say "the shop needs Secrets that are not there, or not whole, and that only people can make. Make them, then $2:"
+  printf '%s\n' "  export KUBECONFIG=$kubeconfig" "$1" >&2
+}
+
+# Whether Helm owns the release: nobody else may touch what Terraform does, and the other way round.
+helm_owns() {
+  local owner
+  open platform
+  owner=$(in_root platform output -json | jq -r '.release_owner.value // empty')
+  case $owner in
+  helm) ;;
+  terraform) say "the shop's release is Terraform's: make apply-$environment with IMAGE set installs an image, an earlier one too. For Helm to own it, set release_owner to helm; docs/terraform.md says how." && exit 1 ;;
+  *) say "there is nothing to install the shop into yet: make apply-$environment" && exit 1 ;;
+  esac
+}
+
 case $action in
 plan)
   plan cluster
-  if [ -e "$kubeconfig" ]; then
+  if [ -n "$(cluster_id)" ]; then
+    credentials
     plan platform
     $TIENDA cost --plan "$plans/cluster.json" --plan "$plans/platform.json"
   else
@@ -76,7 +142,39 @@ plan)
 apply)
   apply cluster
   credentials
-  apply platform
+  plan platform
+  outputs=$(jq '.planned_values.outputs | map_values(.value)' "$plans/platform.json")
+  if [ "$(jq -r .release_owner <<<"$outputs")" = terraform ]; then
+    lacking=$(missing "$(jq .by_hand <<<"$outputs")")
+    if [ -n "$lacking" ]; then
+      if [ -z "$(kubectl get namespace "$name" --ignore-not-found -o name)" ]; then
+        say "this plan has to wait for Secrets that only people can make. What they are made in comes first: namespaces, rights and policies"
+        apply platform -target=module.rbac
+      fi
+      made_by_hand "$lacking" "make apply-$environment again"
+      exit 1
+    fi
+  fi
+  carry_out platform
+  ;;
+deploy)
+  [ -n "${IMAGE:-}" ] || { say "say which image: make deploy-$environment IMAGE=registry.example.com/shop/tienda@sha256:..."; exit 1; }
+  helm_owns
+  credentials
+  lacking=$(missing "$(in_root platform output -json by_hand)")
+  if [ -n "$lacking" ]; then
+    made_by_hand "$lacking" "make deploy-$environment again"
+    exit 1
+  fi
+  in_root platform output -raw settings >"$plans/settings.yaml"
+  chart=$here/../helm/tienda
+  helm upgrade shop "$chart" --install --namespace "$name" --values "$chart/values-$environment.yaml" --values "$plans/settings.yaml" --set-json "image=$(image)" --rollback-on-failure --wait --timeout 15m
+  ;;
+rollback)
+  helm_owns
+  credentials
+  helm rollback shop ${REVISION:+"$REVISION"} --namespace "$name" --wait --timeout 15m
+  helm history shop --namespace "$name" --max 5
   ;;
 kubeconfig)
   credentials
@@ -98,7 +196,7 @@ destroy)
   apply cluster -destroy
   ;;
 *)
-  say "there is plan, apply, kubeconfig and destroy, and no $action"
+  say "there is plan, apply, kubeconfig, deploy, rollback and destroy, and no $action"
   exit 2
   ;;
 esac

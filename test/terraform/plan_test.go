@@ -124,8 +124,8 @@ func TestPlans(t *testing.T) {
 			}
 			golden(t, environment+".yaml", summary(t, all))
 			for _, r := range all {
-				if documents, _ := r.Values["values"].([]any); r.Address == "module.shop.helm_release.main" {
-					golden(t, environment+"-shop.yaml", fmt.Sprint(documents[len(documents)-1]))
+				if documents, _ := r.Values["values"].([]any); r.Address == "module.shop[0].helm_release.main" {
+					golden(t, environment+"-shop.yaml", fmt.Sprint(documents[1])+fmt.Sprint(documents[2])) // on top of those of the environment
 				}
 			}
 		})

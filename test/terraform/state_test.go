@@ -2,10 +2,7 @@ package terraform
 
 import (
 	"bytes"
-	"encoding/json"
-	"fmt"
 	"io"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -234,115 +231,5 @@ plan { method = method.aes_gcm.main }`)
 	}
 	if out := w.run("plan", "-no-color", "-var", "content=a-password"); !strings.Contains(out, "No changes.") {
 		t.Errorf("the state cannot be read with its key:\n%s", out)
-	}
-}
-
-// TestEnvironment goes the way of an operator with environment.sh, with providers that pretend and a store that is a stand-in: plan,
-// apply, nothing more to do, destroy; and production is not destroyed.
-func TestEnvironment(t *testing.T) {
-	t.Parallel()
-	tienda := filepath.Join(t.TempDir(), "tienda")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-C", root, "-o", tienda, "./cmd/tienda").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	for _, environment := range []string{"stage", "production"} {
-		t.Run(environment, func(t *testing.T) {
-			t.Parallel()
-			s := newStore(t)
-			w := newWorkspace(t, programs(t)[0], ".")
-			for _, part := range []string{"cluster", "platform"} {
-				in := *w
-				in.folder = filepath.Join(w.folder, "environments", environment, part)
-				in.give()
-			}
-			api := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
-				if r.URL.Path != "/v2/kubernetes/clusters/replayed/kubeconfig" || r.Header.Get("Authorization") != "Bearer token" {
-					http.Error(out, "", http.StatusNotFound)
-				}
-				_, _ = io.WriteString(out, "credentials\n")
-			}))
-			t.Cleanup(api.Close)
-			w.environ = append(w.environ, "TERRAFORM="+w.program, "TIENDA="+tienda, "STATE_ENDPOINT="+s.url, "AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=secret",
-				"DIGITALOCEAN_TOKEN=token", "DIGITALOCEAN_API_URL="+api.URL, "APPROVE=yes", "TF_CLI_ARGS=-no-color")
-			w.program = filepath.Join(w.folder, "environment.sh")
-
-			if out := w.run("plan", environment); !strings.Contains(out, "conditional writes:  honoured") || !strings.Contains(out, "nodes of pool workers") || !strings.Contains(out, "cannot be planned before there is one") {
-				t.Errorf("plan before there is anything:\n%s", out)
-			}
-			w.run("apply", environment)
-			for _, name := range []string{"terraform", "platform"} {
-				text := s.object(environment + "/" + name + ".tfstate")
-				var state struct{ Outputs map[string]any }
-				if err := json.Unmarshal([]byte(text), &state); err != nil {
-					t.Errorf("state %s/%s.tfstate: %v", environment, name, err)
-				}
-				// What providers answer as passwords, see schemas/data.json.
-				if strings.Contains(fmt.Sprint(state.Outputs), "a password of") || environment == "stage" && strings.Contains(text, "a password of") {
-					t.Errorf("%s/%s.tfstate has a password where docs/terraform.md lists none", environment, name)
-				}
-			}
-			if out := w.run("plan", environment); strings.Count(out, "No changes.") != 2 || !strings.Contains(out, "managed mysql") && environment == "production" {
-				t.Errorf("the second plan is not empty:\n%s", out)
-			}
-			if text, err := os.ReadFile(filepath.Join(w.folder, ".kube/ecommerce-"+environment)); err != nil || string(text) != "credentials\n" {
-				t.Errorf("credentials: %q, %v", text, err)
-			}
-			if environment == "production" {
-				if out, err := w.try("destroy", environment); err == nil || !strings.Contains(out, "CONFIRM=ecommerce-production") {
-					t.Errorf("production is destroyed without a word: %v\n%s", err, out)
-				}
-				w.environ = append(w.environ, "CONFIRM=ecommerce-production")
-				out, err := w.try("destroy", environment)
-				if err == nil || !strings.Contains(out, "state rm") {
-					t.Errorf("production is destroyed with a word: %v\n%s", err, out)
-				}
-				cluster := *w
-				cluster.program, cluster.folder = programs(t)[0], filepath.Join(w.folder, "environments", environment, "cluster")
-				if out, err := cluster.try("destroy", "-auto-approve"); err == nil || !strings.Contains(out, "prevent_destroy") {
-					t.Errorf("production is destroyed by hand: %v\n%s", err, out)
-				}
-				if out, err := cluster.try("plan", "-replace=module.vpc.digitalocean_vpc.main"); err == nil || !strings.Contains(out, "prevent_destroy") {
-					t.Errorf("production is replaced: %v\n%s", err, out)
-				}
-				for _, address := range strings.Fields(cluster.run("state", "list")) {
-					if strings.Contains(address, "terraform_data.protection") {
-						cluster.run("state", "rm", address)
-					}
-				}
-			}
-			w.run("destroy", environment)
-			for _, name := range []string{"terraform", "platform"} {
-				if text := s.object(fmt.Sprintf("%s/%s.tfstate", environment, name)); !strings.Contains(strings.ReplaceAll(text, " ", ""), `"resources":[]`) {
-					t.Errorf("something is left in %s:\n%s", name, text)
-				}
-			}
-		})
-	}
-}
-
-// TestBootstrapOfTheDocuments runs the commands that docs/terraform.md has for an account's first day.
-func TestBootstrapOfTheDocuments(t *testing.T) {
-	t.Parallel()
-	text, err := os.ReadFile(filepath.Join(root, "docs/terraform.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, block, found := strings.Cut(string(text), "```\ncd deploy/terraform/bootstrap\n")
-	block, _, ends := strings.Cut(block, "terraform show -json")
-	if !found || !ends || !strings.Contains(block, "terraform apply") {
-		t.Fatal("the block of bootstrap is not in docs/terraform.md")
-	}
-	for _, program := range programs(t) {
-		w := newWorkspace(t, program, "bootstrap")
-		shell := exec.CommandContext(t.Context(), "sh", "-e")
-		shell.Dir = w.folder
-		shell.Env = append(w.command(t.Context()).Env, "TF_CLI_ARGS_apply=-auto-approve -no-color")
-		shell.Stdin = strings.NewReader("terraform() { " + program + " \"$@\"; }\n" + strings.NewReplacer("YOUR-DOMAIN", "example.com", "YOUR-STATES", "your-states", "YOUR-BACKUPS", "your-backups").Replace(block))
-		if out, err := shell.CombinedOutput(); err != nil || !strings.Contains(string(out), "https://nyc3.digitaloceanspaces.com/your-backups") {
-			t.Errorf("%v\n%s", err, out)
-		}
-		if out, err := w.try("destroy", "-auto-approve", "-no-color"); err == nil || !strings.Contains(out, "prevent_destroy") {
-			t.Errorf("the buckets are destroyed: %v\n%s", err, out)
-		}
 	}
 }

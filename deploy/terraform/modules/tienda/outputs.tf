@@ -1,5 +1,4 @@
-output "address" {
-  description = "Where the shop is."
-  value       = "https://${var.entry.host}"
-  depends_on  = [helm_release.main]
+output "chart" {
+  description = "Which chart is installed."
+  value       = helm_release.main.description
 }

@@ -13,11 +13,6 @@ variable "namespace" {
   type        = string
 }
 
-variable "monitoring_namespace" {
-  description = "Namespace of what reads metrics."
-  type        = string
-}
-
 variable "image" {
   description = "The container image: where it is, and its tag or better its digest."
   type = object({
@@ -36,81 +31,7 @@ variable "image" {
   }
 }
 
-variable "entry" {
-  description = "The way in: kind of the controller and its namespace, name of the shop, ClusterIssuer of its certificate."
-  type = object({
-    kind      = string
-    namespace = string
-    host      = string
-    issuer    = string
-  })
-}
-
-variable "network_policy_mode" {
-  description = "The chart's networkPolicy.mode; that of module rbac must be the same."
+variable "settings" {
+  description = "What the chart is told of what Terraform made, as YAML: the values of module settings."
   type        = string
-  default     = "per-edge"
-
-  validation {
-    condition     = contains(["per-edge", "allow-same-namespace", "none"], var.network_policy_mode)
-    error_message = "Give network_policy_mode per-edge, allow-same-namespace or none."
-  }
-}
-
-variable "database" {
-  description = "A managed MySQL: its private name, its port, and the networks that it is in; null runs MySQL in the cluster."
-  type = object({
-    host  = string
-    port  = number
-    cidrs = list(string)
-  })
-  default = null
-}
-
-variable "passwords" {
-  description = "Passwords of a managed MySQL by account, and root-password."
-  type        = map(string)
-  default     = {}
-  sensitive   = true
-
-  validation {
-    condition     = var.database == null || contains(keys(var.passwords), "root-password")
-    error_message = "Give passwords those of the managed database: root-password, and one for each account."
-  }
-}
-
-variable "storage_gib" {
-  description = "Size of MySQL's volume in GiB, where it runs in the cluster. It can grow and not shrink."
-  type        = number
-  default     = 10
-
-  validation {
-    condition     = var.storage_gib >= 1 && floor(var.storage_gib) == var.storage_gib
-    error_message = "Give storage_gib a whole number of GiB, at least 1."
-  }
-}
-
-variable "backup" {
-  description = "Where backups go: address of the bucket and of a folder in it, its region, the Secret with its keys, and the public keys of those who can open them. Null takes none."
-  type = object({
-    bucket     = string
-    region     = string
-    secret     = string
-    recipients = list(string)
-  })
-
-  validation {
-    condition     = var.environment != "production" || var.backup != null
-    error_message = "Production without backups is refused. Give backup a bucket, its keys and at least one public key: docs/recovery.md."
-  }
-  validation {
-    condition     = var.backup == null || (try(length(var.backup.recipients), 0) > 0 && can(regex("^https?://[^/]+/.+", var.backup.bucket)) && try(length(var.backup.secret), 0) > 0)
-    error_message = "Give backup.bucket an address such as https://nyc3.digitaloceanspaces.com/BUCKET/stage, backup.secret the name of a Secret, and backup.recipients at least one public key, which tienda backup keygen makes."
-  }
-}
-
-variable "stripe_secret" {
-  description = "Secret with the keys of Stripe; empty leaves card payments out."
-  type        = string
-  default     = ""
 }

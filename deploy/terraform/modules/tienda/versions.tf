@@ -6,9 +6,5 @@ terraform {
       source  = "hashicorp/helm"
       version = "~> 3.1"
     }
-    kubernetes = {
-      source  = "hashicorp/kubernetes"
-      version = "~> 3.2"
-    }
   }
 }

@@ -73,13 +73,13 @@ data "digitalocean_database_user" "main" {
   name       = each.key
 }
 
-module "shop" {
-  source = "../../../modules/tienda"
+# What the shop is told, whoever owns its release.
+module "settings" {
+  source = "../../../modules/settings"
 
   environment          = var.environment
   namespace            = module.rbac.namespace
   monitoring_namespace = module.rbac.monitoring_namespace
-  image                = var.image
   network_policy_mode  = var.network_policy_mode
   storage_gib          = var.storage_gib
   backup               = var.backup
@@ -101,6 +101,17 @@ module "shop" {
     { "root-password" = data.digitalocean_database_cluster.main[0].password },
     { for name, user in data.digitalocean_database_user.main : name => user.password },
   )
+}
+
+# With release_owner "helm" make deploy-ENVIRONMENT installs it.
+module "shop" {
+  source = "../../../modules/tienda"
+  count  = var.release_owner == "terraform" ? 1 : 0
+
+  environment = var.environment
+  namespace   = module.rbac.namespace
+  image       = var.image
+  settings    = module.settings.values
 
   depends_on = [module.cert_manager, module.metrics_server]
 }

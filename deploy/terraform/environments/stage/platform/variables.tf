@@ -24,13 +24,30 @@ variable "context" {
   default     = null
 }
 
+variable "release_owner" {
+  description = "Who installs the shop: terraform, with the rest, or helm, by make deploy-ENVIRONMENT, for those whose deployments are nobody's apply."
+  type        = string
+  default     = "terraform"
+
+  validation {
+    condition     = contains(["terraform", "helm"], var.release_owner)
+    error_message = "Give release_owner terraform or helm."
+  }
+}
+
 variable "image" {
-  description = "The container image: where it is, and its tag or better its digest."
+  description = "The container image: where it is, and its tag or better its digest. Helm is given it by make deploy-ENVIRONMENT."
   type = object({
     repository = string
     tag        = optional(string)
     digest     = optional(string)
   })
+  default = null
+
+  validation {
+    condition     = var.release_owner != "terraform" || var.image != null
+    error_message = "Give image, here or as IMAGE with make, or set release_owner to helm: Terraform installs the shop."
+  }
 }
 
 variable "host" {

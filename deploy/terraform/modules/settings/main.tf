@@ -1,0 +1,30 @@
+# What the chart is told of what Terraform made, and the Secret with the passwords of a managed database. Whoever owns the shop's release,
+# Terraform or Helm, installs it with these values on top of those of the environment.
+
+locals {
+  database = var.database == null ? { mode = "mysql", existingSecret = "", external = null, mysql = { storage = { size = "${var.storage_gib}Gi" } } } : {
+    mode           = "external"
+    existingSecret = "database"
+    external       = { host = var.database.host, port = var.database.port, cidrs = var.database.cidrs }
+    mysql          = null
+  }
+  backup = var.backup == null ? { bucket = "", existingSecret = "", region = "", recipients = [], shipping = null } : {
+    bucket         = var.backup.bucket
+    region         = var.backup.region
+    existingSecret = var.backup.secret
+    recipients     = var.backup.recipients
+    # The provider of a managed server keeps its binary logs himself.
+    shipping = { enabled = var.database == null }
+  }
+}
+
+# Passwords of a managed database. Whoever reads the state reads them, as docs/terraform.md says.
+resource "kubernetes_secret_v1" "database" {
+  count = var.database == null ? 0 : 1
+
+  metadata {
+    name      = "database"
+    namespace = var.namespace
+  }
+  data = var.passwords
+}

@@ -1,0 +1,342 @@
+package terraform
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// tienda is the program, built once.
+var tienda = sync.OnceValues(func() (string, error) {
+	providers, err := mirror()
+	if err != nil {
+		return "", err
+	}
+	program := filepath.Join(providers, "tienda")
+	if out, err := exec.Command("go", "build", "-C", root, "-o", program, "./cmd/tienda").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w: %s", err, out)
+	}
+	return program, nil
+})
+
+// desk is where an operator works: a copy of deploy, environment.sh to be called, a store that is a stand-in for Spaces, an API that
+// gives credentials, and stand-ins for the programs that talk to a cluster.
+type desk struct {
+	*workspace
+	environment string
+	store       *store
+	terraform   string
+	cluster     string // what kubectl and helm find: a folder for each namespace, a file for each Secret, and helm.log
+}
+
+// kubectl knows Secrets and namespaces, and nothing else.
+const kubectl = `#!/bin/sh
+[ "$KUBECONFIG" = "$HOME/.kube/ecommerce-$ENVIRONMENT" ] && [ "$(cat "$KUBECONFIG")" = credentials ] || { echo "kubectl: other credentials: $KUBECONFIG" >&2; exit 1; }
+case "$*" in
+"get namespace "*" --ignore-not-found -o name") [ ! -d "$CLUSTER/$3" ] || echo "namespace/$3" ;;
+"--namespace "*" get secret "*" --ignore-not-found -o go-template="*) cat "$CLUSTER/$2/$5" 2>/dev/null || true ;;
+"--namespace "*" delete secret "*) rm "$CLUSTER/$2/$5" ;;
+"--namespace "*" create secret generic "*)
+	[ -d "$CLUSTER/$2" ] || { echo "namespaces \"$2\" not found" >&2; exit 1; }
+	[ ! -e "$CLUSTER/$2/$6" ] || { echo "secrets \"$6\" already exists" >&2; exit 1; }
+	file=$CLUSTER/$2/$6
+	shift 6
+	for literal in "$@"; do literal=${literal#--from-literal=}; printf '%s ' "${literal%%=*}"; done >"$file" ;;
+*) echo "kubectl: not taught: $*" >&2; exit 1 ;;
+esac
+`
+
+// helm writes down what it is asked, and the values of files.
+const helm = `#!/bin/sh
+[ -e "$KUBECONFIG" ] || exit 1
+{
+	echo "helm $*"
+	while [ $# -gt 0 ]; do
+		[ "$1" != --values ] || cat "$2"
+		shift
+	done
+} >>"$CLUSTER/helm.log"
+`
+
+func newDesk(t *testing.T, program, environment string) *desk {
+	t.Helper()
+	built, err := tienda()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorkspace(t, program, ".")
+	d := &desk{workspace: w, environment: environment, store: newStore(t), terraform: program, cluster: t.TempDir()}
+	for _, part := range []string{"cluster", "platform"} {
+		d.root(part).give()
+	}
+	programs := t.TempDir()
+	for name, text := range map[string]string{"kubectl": kubectl, "helm": helm} {
+		if err := os.WriteFile(filepath.Join(programs, name), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	api := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v2/kubernetes/clusters/replayed/kubeconfig" || r.Header.Get("Authorization") != "Bearer token" {
+			http.Error(out, "", http.StatusNotFound)
+		}
+		_, _ = io.WriteString(out, "credentials\n")
+	}))
+	t.Cleanup(api.Close)
+	w.environ = append(w.environ, "TERRAFORM="+program, "TIENDA="+built, "STATE_ENDPOINT="+d.store.url, "AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=secret",
+		"DIGITALOCEAN_TOKEN=token", "DIGITALOCEAN_API_URL="+api.URL, "APPROVE=yes", "TF_CLI_ARGS=-no-color",
+		"PATH="+programs+":"+os.Getenv("PATH"), "CLUSTER="+d.cluster, "ENVIRONMENT="+environment)
+	w.program = filepath.Join(w.folder, "environment.sh")
+	return d
+}
+
+// root is a root of the environment, and the program at work in it.
+func (d *desk) root(part string) *workspace {
+	in := *d.workspace
+	in.program, in.folder = d.terraform, filepath.Join(d.workspace.folder, "environments", d.environment, part)
+	return &in
+}
+
+// kinds are the types of what is in a state.
+func (d *desk) kinds(name string) map[string]int {
+	d.t.Helper()
+	var state struct {
+		Resources []struct{ Mode, Type string }
+	}
+	if text := d.store.object(d.environment + "/" + name + ".tfstate"); text != "" {
+		if err := json.Unmarshal([]byte(text), &state); err != nil {
+			d.t.Fatal(err)
+		}
+	}
+	kinds := map[string]int{}
+	for _, r := range state.Resources {
+		if r.Mode == "managed" {
+			kinds[r.Type]++
+		}
+	}
+	return kinds
+}
+
+// shell runs commands as somebody at the desk types them.
+func (d *desk) shell(commands string) (string, error) {
+	d.t.Helper()
+	shell := exec.CommandContext(d.t.Context(), "sh", "-e")
+	shell.Dir, shell.Env, shell.Stdin = d.folder, d.command(d.t.Context()).Env, strings.NewReader(commands)
+	out, err := shell.CombinedOutput()
+	return string(out), err
+}
+
+// advised are the commands that a refusal says.
+var advised = regexp.MustCompile(`(?m)^  ((?:export|kubectl) .*)$`)
+
+// follow does what a refusal says, with values in the place of dots.
+func (d *desk) follow(said string) {
+	d.t.Helper()
+	var commands strings.Builder
+	for _, match := range advised.FindAllStringSubmatch(said, -1) {
+		commands.WriteString(strings.ReplaceAll(match[1], "=...", "=value") + "\n")
+	}
+	if out, err := d.shell(commands.String()); err != nil {
+		d.t.Fatalf("what was said to be done: %v\n%s\n%s", err, commands.String(), out)
+	}
+}
+
+// TestEnvironment goes the way of an operator with environment.sh, with providers that pretend and a store that is a stand-in: plan,
+// the first day, nothing more to do, destroy; and production is not destroyed.
+func TestEnvironment(t *testing.T) {
+	t.Parallel()
+	for _, environment := range []string{"stage", "production"} {
+		t.Run(environment, func(t *testing.T) {
+			t.Parallel()
+			d := newDesk(t, programs(t)[0], environment)
+			if out := d.run("plan", environment); !strings.Contains(out, "conditional writes:  honoured") || !strings.Contains(out, "nodes of pool workers") || !strings.Contains(out, "cannot be planned before there is one") {
+				t.Errorf("plan before there is anything:\n%s", out)
+			}
+			d.firstDay()
+			for _, name := range []string{"terraform", "platform"} {
+				text := d.store.object(environment + "/" + name + ".tfstate")
+				var state struct{ Outputs map[string]any }
+				if err := json.Unmarshal([]byte(text), &state); err != nil {
+					t.Errorf("state %s/%s.tfstate: %v", environment, name, err)
+				}
+				// What providers answer as passwords, see schemas/data.json.
+				if strings.Contains(fmt.Sprint(state.Outputs), "a password of") || environment == "stage" && strings.Contains(text, "a password of") {
+					t.Errorf("%s/%s.tfstate has a password where docs/terraform.md lists none", environment, name)
+				}
+			}
+			if out := d.run("plan", environment); strings.Count(out, "No changes.") != 2 || !strings.Contains(out, "managed mysql") && environment == "production" {
+				t.Errorf("the second plan is not empty:\n%s", out)
+			}
+			d.environ = append(d.environ, "IMAGE=registry.example.com:5000/shop/tienda:2.0@sha256:"+strings.Repeat("a", 64))
+			if out := d.run("plan", environment); !strings.Contains(out, `"digest": "sha256:aaaa`) && !strings.Contains(out, `"digest" = "sha256:aaaa`) {
+				t.Errorf("a deployment is no plan of another image:\n%s", out)
+			}
+			d.environ = d.environ[:len(d.environ)-1]
+			if environment == "production" {
+				d.protected()
+			}
+			d.run("destroy", environment)
+			for _, name := range []string{"terraform", "platform"} {
+				if left := d.kinds(name); len(left) > 0 {
+					t.Errorf("something is left in %s: %v", name, left)
+				}
+			}
+		})
+	}
+}
+
+// firstDay applies before the Secrets are there that only people can make: they are told which, and have where to put them.
+func (d *desk) firstDay() {
+	d.t.Helper()
+	namespace := "ecommerce-" + d.environment
+	out, err := d.try("apply", d.environment)
+	if err == nil || !strings.Contains(out, "only people can make") || !strings.Contains(out, "make apply-"+d.environment+" again") {
+		d.t.Fatalf("an apply without Secrets: %v\n%s", err, out)
+	}
+	if kinds := d.kinds("platform"); kinds["kubernetes_namespace_v1"] == 0 || kinds["helm_release"] > 0 {
+		d.t.Fatalf("before the Secrets there are %v, want namespaces and no releases", kinds)
+	}
+	if err := os.Mkdir(filepath.Join(d.cluster, namespace), 0o755); err != nil {
+		d.t.Fatal(err)
+	}
+	// One of them is made without its second key.
+	half := "export KUBECONFIG=$HOME/.kube/" + namespace + "; kubectl --namespace " + namespace + " create secret generic backup --from-literal=access-key=value\n"
+	if out, err := d.shell(half); err != nil {
+		d.t.Fatalf("%v: %s", err, out)
+	}
+	out, err = d.try("apply", d.environment)
+	if err == nil || !strings.Contains(out, "delete secret backup") || strings.Contains(out, "comes first") || d.environment == "production" && !strings.Contains(out, "create secret generic stripe --from-literal=secret-key=... --from-literal=webhook-secret=...") {
+		d.t.Fatalf("an apply with half a Secret: %v\n%s", err, out)
+	}
+	d.follow(out)
+	d.run("apply", d.environment)
+	if kinds := d.kinds("platform"); kinds["helm_release"] < 4 {
+		d.t.Errorf("after the Secrets there are %v, want all releases", kinds)
+	}
+	if text, err := os.ReadFile(filepath.Join(d.folder, ".kube", namespace)); err != nil || string(text) != "credentials\n" {
+		d.t.Errorf("credentials: %q, %v", text, err)
+	}
+}
+
+// protected tries to destroy production, and then lifts what refuses it.
+func (d *desk) protected() {
+	d.t.Helper()
+	if out, err := d.try("destroy", d.environment); err == nil || !strings.Contains(out, "CONFIRM=ecommerce-production") {
+		d.t.Errorf("production is destroyed without a word: %v\n%s", err, out)
+	}
+	d.environ = append(d.environ, "CONFIRM=ecommerce-production")
+	out, err := d.try("destroy", d.environment)
+	if err == nil || !strings.Contains(out, "state rm") {
+		d.t.Errorf("production is destroyed with a word: %v\n%s", err, out)
+	}
+	cluster := d.root("cluster")
+	if out, err := cluster.try("destroy", "-auto-approve"); err == nil || !strings.Contains(out, "prevent_destroy") {
+		d.t.Errorf("production is destroyed by hand: %v\n%s", err, out)
+	}
+	if out, err := cluster.try("plan", "-replace=module.vpc.digitalocean_vpc.main"); err == nil || !strings.Contains(out, "prevent_destroy") {
+		d.t.Errorf("production is replaced: %v\n%s", err, out)
+	}
+	for _, address := range strings.Fields(cluster.run("state", "list")) {
+		if strings.Contains(address, "terraform_data.protection") {
+			cluster.run("state", "rm", address)
+		}
+	}
+}
+
+// TestHelmOwnsTheRelease: where deployments are Helm's, Terraform makes everything but the release, and Helm is told what Terraform
+// knows; where they are Terraform's, Helm is kept away from it.
+func TestHelmOwnsTheRelease(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, programs(t)[0], "stage")
+	image := "IMAGE=registry.example.com:5000/tienda@sha256:" + strings.Repeat("b", 64)
+	d.environ = append(d.environ, image)
+	for action, want := range map[string]string{"deploy": "make apply-stage", "rollback": "make apply-stage"} {
+		if out, err := d.try(action, "stage"); err == nil || !strings.Contains(out, want) {
+			t.Errorf("%s before there is anything: %v\n%s", action, err, out)
+		}
+	}
+	platform := d.root("platform")
+	own, err := os.ReadFile(filepath.Join(platform.folder, "own.auto.tfvars"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	platform.write("own.auto.tfvars", string(own)+"release_owner = \"helm\"\n")
+	d.run("apply", "stage")
+	if kinds := d.kinds("platform"); kinds["helm_release"] != 4 { // metrics-server, entry, cert-manager, issuers
+		t.Errorf("Terraform has %v, want four releases and not the shop's", kinds)
+	}
+	if err := os.Mkdir(filepath.Join(d.cluster, "ecommerce-stage"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	out, err := d.try("deploy", "stage")
+	if err == nil || !strings.Contains(out, "make deploy-stage again") {
+		t.Errorf("a deployment without Secrets: %v\n%s", err, out)
+	}
+	d.follow(out)
+	d.run("deploy", "stage")
+	d.run("rollback", "stage")
+	d.environ = append(d.environ, "REVISION=3")
+	d.run("rollback", "stage")
+	text, err := os.ReadFile(filepath.Join(d.cluster, "helm.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`--set-json image={"repository":"registry.example.com:5000/tienda","digest":"sha256:bbb`, "upgrade shop ", " --install ", "--rollback-on-failure",
+		`profiles: [stage]`, `"host": "stage.shop.example.com"`, `"existingSecret": "backup"`, // the values of the environment, and Terraform's
+		"helm rollback shop --namespace ecommerce-stage", "helm rollback shop 3 --namespace ecommerce-stage",
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("Helm was not told %q:\n%s", want, text)
+		}
+	}
+	for _, bad := range []string{"registry.example.com:5000/tienda", "tienda:latest", "tienda@sha256:1234"} {
+		d.environ = append(d.environ, "IMAGE="+bad)
+		if out, err := d.try("deploy", "stage"); err == nil || !strings.Contains(out, "better a digest") {
+			t.Errorf("image %s: %v\n%s", bad, err, out)
+		}
+	}
+	d.environ = append(d.environ, image)
+	platform.write("own.auto.tfvars", string(own))
+	d.run("apply", "stage")
+	for _, action := range []string{"deploy", "rollback"} {
+		if out, err := d.try(action, "stage"); err == nil || !strings.Contains(out, "release is Terraform's") {
+			t.Errorf("%s of what is Terraform's: %v\n%s", action, err, out)
+		}
+	}
+}
+
+// TestBootstrapOfTheDocuments runs the commands that docs/terraform.md has for an account's first day.
+func TestBootstrapOfTheDocuments(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(root, "docs/terraform.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, found := strings.Cut(string(text), "```\ncd deploy/terraform/bootstrap\n")
+	block, _, ends := strings.Cut(block, "terraform show -json")
+	if !found || !ends || !strings.Contains(block, "terraform apply") {
+		t.Fatal("the block of bootstrap is not in docs/terraform.md")
+	}
+	for _, program := range programs(t) {
+		w := newWorkspace(t, program, "bootstrap")
+		shell := exec.CommandContext(t.Context(), "sh", "-e")
+		shell.Dir = w.folder
+		shell.Env = append(w.command(t.Context()).Env, "TF_CLI_ARGS_apply=-auto-approve -no-color")
+		shell.Stdin = strings.NewReader("terraform() { " + program + " \"$@\"; }\n" + strings.NewReplacer("YOUR-DOMAIN", "example.com", "YOUR-STATES", "your-states", "YOUR-BACKUPS", "your-backups").Replace(block))
+		if out, err := shell.CombinedOutput(); err != nil || !strings.Contains(string(out), "https://nyc3.digitaloceanspaces.com/your-backups") {
+			t.Errorf("%v\n%s", err, out)
+		}
+		if out, err := w.try("destroy", "-auto-approve", "-no-color"); err == nil || !strings.Contains(out, "prevent_destroy") {
+			t.Errorf("the buckets are destroyed: %v\n%s", err, out)
+		}
+	}
+}
