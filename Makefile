@@ -6,7 +6,7 @@ LINT     := $(GO) tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
 VERSION  := $(shell git describe --always --dirty --abbrev=12 2>/dev/null)
 CREATED  := $(shell git log -1 --format=%ct 2>/dev/null)
 
-.PHONY: up build test test-kubernetes test-availability test-terraform terraform-docs apply-emulated mutants proof proof-short drill check lint journey bench scale memory image chart clean
+.PHONY: up build test test-kubernetes test-availability test-terraform terraform-docs apply-emulated mutants proof proof-short drill check lint scan journey bench scale memory image package chart clean
 
 up: ## run the whole shop on this machine
 	$(GO) run ./cmd/tienda up
@@ -74,6 +74,11 @@ lint: ## formatting, vet and the linters of .golangci.yml
 	cd test/terraform && $(LINT) run ./...
 	cd test/cluster && $(LINT) run ./...
 
+# What is scanned is what is shipped, but with the names of its functions, by which is told whether it has those that are bad.
+scan: ## known vulnerabilities of the program, by Go's database, or the one at VULNDB
+	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN).symbols ./cmd/tienda
+	$(GO) tool -modfile=tools/go.mod govulncheck $(if $(VULNDB),-db '$(VULNDB)') -mode=binary $(BIN).symbols
+
 check: lint test test-terraform ## what CI runs before test-kubernetes
 
 drill: ## a shop's database is destroyed and brought back from its backups; the report is in bin/drill
@@ -91,6 +96,11 @@ memory: build ## resident memory of every component, at rest and while customers
 
 image: ## the container image as an OCI archive in bin/, for amd64 and arm64; PUSH=REGISTRY/NAME:TAG pushes it too
 	$(GO) -C deploy run ./image -version '$(VERSION)' -created $(or $(CREATED),0) -o ../bin/tienda.oci.tar $(if $(PUSH),-push '$(PUSH)')
+
+package: ## the charts as archives in bin/; PUSH=REGISTRY/PLACE pushes them too
+	for chart in tienda issuers; do \
+		$(GO) -C deploy run ./pack -chart helm/$$chart -version '$(VERSION)' -created $(or $(CREATED),0) -o ../bin $(if $(PUSH),-push '$(PUSH)') || exit 1; \
+	done
 
 chart: ## schema and README of the charts, from the comments in their values
 	$(GO) -C deploy run ./chartdoc $(patsubst deploy/%/values.yaml,%,$(wildcard deploy/helm/*/values.yaml))
@@ -117,7 +127,15 @@ terraform-docs: $(TOFU) ## READMEs of the modules, from their files, and the pla
 ENVIRONMENTS := $(foreach action,plan apply kubeconfig deploy rollback destroy,$(action)-stage $(action)-production)
 .PHONY: $(ENVIRONMENTS)
 $(ENVIRONMENTS): build ## an environment at DigitalOcean: docs/terraform.md
-	TIENDA='$(CURDIR)/$(BIN)' deploy/terraform/environment.sh $(subst -, ,$@)
+	TIENDA='$(CURDIR)/$(BIN)' HELM='$(HELM)' deploy/terraform/environment.sh $(subst -, ,$@)
+
+# The Helm that the chart is tested with.
+HELM := $(CURDIR)/.cache/helm-$(shell awk '$$1 == "helm.sh/helm/v4" {print $$2}' test/cluster/go.mod)
+
+$(HELM):
+	CGO_ENABLED=0 $(GO) build -C test/cluster -trimpath -ldflags '-s -w' -o $@ helm.sh/helm/v4/cmd/helm
+
+deploy-stage deploy-production rollback-stage rollback-production: $(HELM)
 
 # PROVIDERS is a folder with the binaries of the three providers, CLUSTER a file with the credentials of a cluster to throw away.
 apply-emulated: ## stage is applied with real providers to an emulated DigitalOcean

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What make does with an environment: environment.sh plan|apply|kubeconfig|deploy|rollback|destroy stage|production
 #   TERRAFORM       the program, terraform or tofu
+#   HELM            the program helm, of version 4
 #   IMAGE           the shop's image, as registry.example.com/shop/tienda:1.0 or …/tienda@sha256:…
 #   REVISION        the revision of Helm's that a rollback goes back to; the one before when it is not given
 #   TIENDA          the program tienda, which looks at the bucket and adds up the bill
@@ -12,7 +13,7 @@ set -euo pipefail
 action=$1 environment=$2
 here=$(cd "$(dirname "$0")" && pwd)
 name=ecommerce-$environment
-terraform=${TERRAFORM:-terraform}
+terraform=${TERRAFORM:-terraform} helm=${HELM:-helm}
 endpoint=${STATE_ENDPOINT:-https://${STATE_REGION:-nyc3}.digitaloceanspaces.com}
 bucket=${STATE_BUCKET:-ecommerce-terraform-state}
 kubeconfig=${KUBECONFIG_FILE:-$HOME/.kube/$name}
@@ -168,13 +169,13 @@ deploy)
   fi
   in_root platform output -raw settings >"$plans/settings.yaml"
   chart=$here/../helm/tienda
-  helm upgrade shop "$chart" --install --namespace "$name" --values "$chart/values-$environment.yaml" --values "$plans/settings.yaml" --set-json "image=$(image)" --rollback-on-failure --wait --timeout 15m
+  "$helm" upgrade shop "$chart" --install --namespace "$name" --values "$chart/values-$environment.yaml" --values "$plans/settings.yaml" --set-json "image=$(image)" --rollback-on-failure --wait --timeout 15m
   ;;
 rollback)
   helm_owns
   credentials
-  helm rollback shop ${REVISION:+"$REVISION"} --namespace "$name" --wait --timeout 15m
-  helm history shop --namespace "$name" --max 5
+  "$helm" rollback shop ${REVISION:+"$REVISION"} --namespace "$name" --wait --timeout 15m
+  "$helm" history shop --namespace "$name" --max 5
   ;;
 kubeconfig)
   credentials
