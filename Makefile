@@ -124,9 +124,8 @@ terraform-docs: $(TOFU) ## READMEs of the modules, from their files, and the pla
 	TOFU=$(TOFU) $(GO) -C test/terraform test -count=1 -run 'TestReadmes|TestPlans' . -update
 
 # environment.sh says which variables these take.
-ENVIRONMENTS := $(foreach action,plan apply kubeconfig deploy rollback destroy,$(action)-stage $(action)-production)
-.PHONY: $(ENVIRONMENTS)
-$(ENVIRONMENTS): build ## an environment at DigitalOcean: docs/terraform.md
+.PHONY: plan-stage apply-stage kubeconfig-stage deploy-stage rollback-stage destroy-stage plan-production apply-production kubeconfig-production deploy-production rollback-production destroy-production
+plan-stage apply-stage kubeconfig-stage deploy-stage rollback-stage destroy-stage plan-production apply-production kubeconfig-production deploy-production rollback-production destroy-production: build ## an environment at DigitalOcean: docs/terraform.md
 	TIENDA='$(CURDIR)/$(BIN)' HELM='$(HELM)' deploy/terraform/environment.sh $(subst -, ,$@)
 
 # The Helm that the chart is tested with.
