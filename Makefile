@@ -6,7 +6,7 @@ LINT     := $(GO) tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
 VERSION  := $(shell git describe --always --dirty --abbrev=12 2>/dev/null)
 CREATED  := $(shell git log -1 --format=%ct 2>/dev/null)
 
-.PHONY: up build test test-kubernetes test-availability test-terraform terraform-docs apply-emulated mutants proof proof-short drill check lint scan journey bench scale memory image package chart clean
+.PHONY: up build test test-kubernetes test-terraform terraform-docs apply-emulated mutants proof proof-short drill check lint scan journey bench scale memory image package chart clean
 
 up: ## run the whole shop on this machine
 	$(GO) run ./cmd/tienda up
@@ -36,15 +36,8 @@ test: build ## all tests, on SQLite and on a private MariaDB; then the journey
 # The image that the tests install; a cluster of one's own may have it under another name.
 export TIENDA_TEST_IMAGE_TIENDA ?= tienda:$(VERSION)
 
-ON_KUBERNETES := CGO_ENABLED=0 $(GO) -C test/cluster run . -image ../../bin/tienda.oci.tar with $(GO) test -count=1 -timeout 20m -v
-# Not part of CI as long as it fails now and then: see docs/kubernetes.md.
-MOVED := ^TestShopBehindTheEntry$$/^moved_under_load$$
-
 test-kubernetes: image ## the chart on a real Kubernetes: one that is brought up and taken down, or that of KUBECONFIG
-	$(ON_KUBERNETES) -p 2 -skip '$(MOVED)' ./...
-
-test-availability: image ## the same cluster: pods are deleted, evicted and replaced while customers buy
-	$(ON_KUBERNETES) -run '^TestShopBehindTheEntry$$' ./entry
+	CGO_ENABLED=0 $(GO) -C test/cluster run . -image ../../bin/tienda.oci.tar with $(GO) test -count=1 -timeout 20m -v -p 2 ./...
 
 mutants: ## every bug of test/mutants is planted, and must be caught
 	./test/mariadb.sh $(GO) test -count=1 -timeout 20m ./test/mutants
