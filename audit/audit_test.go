@@ -3,6 +3,7 @@ package audit_test
 import (
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -320,14 +321,16 @@ func TestWhatIsYoungIsLookedAtAgain(t *testing.T) {
 			s.write()
 			s.exec("order", "UPDATE feed_positions SET seq = ?", s.lastEvent())
 			s.write()
-			mended := time.AfterFunc(500*time.Millisecond, func() {
+			var mending sync.WaitGroup
+			mending.Go(func() {
+				time.Sleep(500 * time.Millisecond) // into the grace
 				s.exec("payment", "UPDATE payments SET state = 'REFUNDED', captured_amount = 0, capture_reserved = 0 WHERE order_id = 777")
 				s.write()
 			})
-			defer mended.Stop()
 			began := time.Now()
 			const grace = 4 * time.Second
 			result := s.audit(grace)
+			mending.Wait()
 			if waited := time.Since(began); waited < grace {
 				t.Errorf("the audit took %v, want it to wait for the grace of %v", waited, grace)
 			}
