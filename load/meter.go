@@ -55,6 +55,7 @@ type count struct {
 	last   time.Time
 	errors map[string]int64
 	first  map[string]string // what was said to the first of each kind
+	again  int64             // calls that were repeated
 }
 
 func newMeter() *meter { return &meter{counts: map[string]*count{}} }
@@ -63,11 +64,7 @@ func newMeter() *meter { return &meter{counts: map[string]*count{}} }
 func (m *meter) add(step string, took time.Duration, kind, said string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c := m.counts[step]
-	if c == nil {
-		c = &count{took: hdrhistogram.New(1, longestCall, 3), errors: map[string]int64{}, first: map[string]string{}}
-		m.counts[step] = c
-	}
+	c := m.of(step)
 	c.max, c.last = max(c.max, took), time.Now()
 	_ = c.took.RecordValue(min(max(took.Microseconds(), 1), longestCall)) // the value is in range
 	if kind != "" {
@@ -77,6 +74,23 @@ func (m *meter) add(step string, took time.Duration, kind, said string) {
 		c.errors[kind]++
 		m.failed++
 	}
+}
+
+// repeat counts a call that is sent a second time.
+func (m *meter) repeat(step string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.of(step).again++
+}
+
+// of is the count of a step. The caller holds mu.
+func (m *meter) of(step string) *count {
+	c := m.counts[step]
+	if c == nil {
+		c = &count{took: hdrhistogram.New(1, longestCall, 3), errors: map[string]int64{}, first: map[string]string{}}
+		m.counts[step] = c
+	}
+	return c
 }
 
 func (m *meter) failures() int64 {
@@ -96,6 +110,8 @@ type Step struct {
 	P99       float64          `json:"p99Ms"`
 	Max       float64          `json:"maxMs"`
 	Errors    map[string]int64 `json:"errors"`
+	// Repeated is how many were sent a second time because their connection was lost.
+	Repeated int64 `json:"repeated,omitempty"`
 	// First is what was said to the first of each kind of error.
 	First map[string]string `json:"firstErrors,omitempty"`
 }
@@ -115,7 +131,7 @@ func (m *meter) table(setUp, began time.Time) []Step {
 		longest := float64(c.max.Microseconds()) / 1000
 		// The histogram answers with the upper end of a range, which may lie above the longest call.
 		ms := func(percent float64) float64 { return min(float64(c.took.ValueAtPercentile(percent))/1000, longest) }
-		row := Step{Name: name, Count: c.took.TotalCount(), P50: ms(50), P95: ms(95), P99: ms(99), Max: longest, Errors: maps.Clone(c.errors), First: maps.Clone(c.first)}
+		row := Step{Name: name, Count: c.took.TotalCount(), P50: ms(50), P95: ms(95), P99: ms(99), Max: longest, Errors: maps.Clone(c.errors), Repeated: c.again, First: maps.Clone(c.first)}
 		took := c.last.Sub(began)
 		if name == stepRegister || name == stepLogIn || name == stepAccount {
 			took = c.last.Sub(setUp)

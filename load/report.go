@@ -20,6 +20,9 @@ func (r *Result) Print(w io.Writer) error {
 		for _, kind := range kinds(s.Errors) {
 			errors = append(errors, fmt.Sprintf("%d %s", s.Errors[kind], kind))
 		}
+		if s.Repeated > 0 {
+			errors = append(errors, fmt.Sprintf("%d repeated", s.Repeated))
+		}
 		row := fmt.Sprintf("%-9s %8d %8.1f %9.1f %9.1f %9.1f %9.1f  %s", s.Name, s.Count, s.PerSecond, s.P50, s.P95, s.P99, s.Max, strings.Join(errors, ", "))
 		if _, err := fmt.Fprintln(w, strings.TrimRight(row, " ")); err != nil {
 			return err

@@ -95,19 +95,18 @@ func (s *shop) do(ctx context.Context, c call) (answer, error) {
 	}
 }
 
-// once makes one request and measures it.
+// once makes one request and measures it. One that may be repeated is sent a second time if its connection was lost.
 func (s *shop) once(ctx context.Context, c call, token string) (answer, error) {
-	var content io.Reader
+	var data []byte
 	if c.body != nil {
-		data, err := json.Marshal(c.body)
-		if err != nil {
+		var err error
+		if data, err = json.Marshal(c.body); err != nil {
 			return answer{}, fmt.Errorf("%s: %w", c.step, err)
 		}
-		content = bytes.NewReader(data)
 	}
 	limited, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(limited, c.method, s.base+c.path, content)
+	request, err := http.NewRequestWithContext(limited, c.method, s.base+c.path, bytes.NewReader(data))
 	if err != nil {
 		return answer{}, fmt.Errorf("%s: %w", c.step, err)
 	}
@@ -124,6 +123,12 @@ func (s *shop) once(ctx context.Context, c call, token string) (answer, error) {
 	}
 	began := time.Now()
 	a, err := s.read(request)
+	if err != nil && ctx.Err() == nil && kindOf(err) == lost && mayRepeat(c.method) {
+		// Whoever stands between may close a connection while a request is under way to it, as NGINX does when it takes up a new configuration.
+		s.meter.repeat(c.step)
+		request.Body, _ = request.GetBody() // of bytes in memory
+		a, err = s.read(request)
+	}
 	took := time.Since(began)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -181,8 +186,15 @@ func kindOf(err error) string {
 	case isDial(err):
 		return "no connection"
 	}
-	return "connection lost"
+	return lost
 }
+
+// lost is the kind of a call whose connection ended before the answer.
+const lost = "connection lost"
+
+// mayRepeat reports whether a request that may have arrived can be sent again: asking twice is asking once, and so is setting a thing to a value.
+// A DELETE would find nothing the second time.
+func mayRepeat(method string) bool { return method == http.MethodGet || method == http.MethodPut }
 
 // later reports whether the answer asks to come back.
 func (a answer) later() bool {

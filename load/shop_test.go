@@ -3,6 +3,7 @@ package load
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -428,4 +429,53 @@ func rushed(target string) Options {
 	mix := Mixes()["hostile"]
 	mix.Cancel, mix.Ship, mix.Declined = 0, 30, 20
 	return Options{Target: target, Users: 3, Checkouts: 60, Mix: mix, Seed: 5, Admin: Credentials{"admin", "0000"}, Rest: time.Second, Resolve: time.Second}
+}
+
+// TestLostConnectionsAreRepeated: what may be sent twice is, once; what may not, or fails again, is an error.
+func TestLostConnectionsAreRepeated(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		method         string
+		lost           int
+		repeated, errs int64
+	}{
+		"a read":               {http.MethodGet, 1, 1, 0},
+		"a thing set to value": {http.MethodPut, 1, 1, 0},
+		"lost twice":           {http.MethodGet, 2, 1, 1},
+		"a new thing":          {http.MethodPost, 1, 0, 1},
+		"a thing taken away":   {http.MethodDelete, 1, 0, 1},
+		"nothing lost":         {http.MethodPut, 0, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var calls int
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body) // what is missing shows below
+				if calls++; calls <= c.lost {
+					connection, _, err := http.NewResponseController(w).Hijack()
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					_ = connection.Close()
+					return
+				}
+				if c.method == http.MethodPut && string(body) != `{"quantity":2}` {
+					t.Errorf("call %d has the body %q", calls, body)
+				}
+				_, _ = w.Write([]byte("{}"))
+			}))
+			t.Cleanup(server.Close)
+			s := &shop{base: server.URL, http: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, meter: newMeter()}
+			request := call{step: stepItem, method: c.method, path: "/"}
+			if c.method == http.MethodPut {
+				request.body = map[string]int{"quantity": 2}
+			}
+			_, err := s.once(t.Context(), request, "")
+			row := s.meter.table(time.Time{}, time.Time{})[0]
+			if (err != nil) != (c.errs > 0) || row.Repeated != c.repeated || row.Errors[lost] != c.errs || row.Count != 1 {
+				t.Errorf("%+v, %v; want %d repeated and %d lost", row, err, c.repeated, c.errs)
+			}
+		})
+	}
 }
