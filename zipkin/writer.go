@@ -3,6 +3,7 @@ package zipkin
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -146,7 +147,11 @@ func (w *writer) write(ctx context.Context, rows []row) bool {
 		if err == nil {
 			break
 		}
-		w.log.WarnContext(ctx, "spans not written", "spans", len(rows), "attempt", attempt, "err", err)
+		level := slog.LevelWarn
+		if attempt == 1 && errors.Is(err, sqldb.ErrConflict) {
+			level = slog.LevelDebug // a replica has written spans of the same trace meanwhile
+		}
+		w.log.Log(ctx, level, "spans not written", "spans", len(rows), "attempt", attempt, "err", err)
 		if attempt == batchAttempts || !sleep(ctx, pause) {
 			if ctx.Err() != nil && w.queue.put(rows) { // for drain, which has time of its own
 				return false
