@@ -12,7 +12,7 @@
 //	binlogs/HISTORY/binlog.000007/ID/00000000000004-00000000081920-1767323045.gz.age
 //	                                       bytes of a binary log, by offsets; and the time of the last event. When
 //	                                       the log is finished one object with all of it takes the place of its parts
-//	status/restore-test.json               how the last restore test went: [Test]
+//	dumps/20260102T030405Z-1f3a.test.json  how its restore test went: [Test]
 //
 // A history is what one server wrote without a break. When the server is another one than before, because it
 // was restored from something or a replica took its place, a new history begins, with a dump of its own. Binary logs
@@ -67,6 +67,8 @@ type Backup struct {
 	// Position is where in the server's binary logs the dump was taken; nil when it wrote none.
 	Position *Position `json:"position,omitempty"`
 	Program  string    `json:"program"`
+	// Test is how it was tested, in an object of its own; nil when it was not yet.
+	Test *Test `json:"test,omitempty"`
 }
 
 // Position is a place in a binary log.
@@ -80,6 +82,7 @@ const (
 	dumpsFolder   = "dumps/"
 	binlogsFolder = "binlogs/"
 	dumpSuffix    = ".sql.gz.age"
+	recordSuffix  = ".test.json"
 	nameLayout    = "20060102T150405Z"
 )
 
@@ -92,6 +95,7 @@ func newName(at time.Time) string {
 
 func (b Backup) object() string   { return dumpsFolder + b.Name + dumpSuffix }
 func (b Backup) manifest() string { return dumpsFolder + b.Name + ".json" }
+func (b Backup) record() string   { return dumpsFolder + b.Name + recordSuffix }
 
 // ErrNoBackup is for a name that no backup has, and for a bucket without backups.
 var ErrNoBackup = errors.New("there is no such backup")
@@ -128,7 +132,12 @@ func (s *Store) List(ctx context.Context) ([]Backup, error) {
 			s.log.WarnContext(ctx, "a backup is damaged: its dump is not as long as it was", "backup", name, "bytes", size, "want", b.Size)
 			continue
 		}
-		b.Taken = o.modified
+		b.Taken, b.Test = o.modified, nil
+		if _, ok := sizes[b.record()]; ok {
+			if b.Test, err = s.test(ctx, b); err != nil {
+				return nil, err
+			}
+		}
 		backups = append(backups, b)
 	}
 	slices.SortFunc(backups, func(a, b Backup) int { return cmp.Or(b.Taken.Compare(a.Taken), cmp.Compare(b.Name, a.Name)) })

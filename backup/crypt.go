@@ -78,14 +78,19 @@ type sealed struct {
 // Close ends the compression, then the encryption.
 func (s sealed) Close() error { return errors.Join(s.Writer.Close(), s.encrypted.Close()) }
 
+var (
+	errNoKey    = errors.New("the private key is missing that opens backups: name its file with --identity or TIENDA_BACKUP_IDENTITY_FILE")
+	errOtherKey = errors.New("the private key does not open this backup: it was encrypted for others")
+)
+
 // open reads what was sealed. A sealed object that was cut short or changed is an error of reading, at the latest at its end.
 func (k Keys) open(r io.Reader) (io.Reader, error) {
 	if len(k.identities) == 0 {
-		return nil, errors.New("the private key is missing that opens backups: name its file with --identity or TIENDA_BACKUP_IDENTITY_FILE")
+		return nil, errNoKey
 	}
 	decrypted, err := age.Decrypt(r, k.identities...)
 	if _, ok := errors.AsType[*age.NoIdentityMatchError](err); ok {
-		return nil, errors.New("the private key does not open this backup: it was encrypted for others")
+		return nil, errOtherKey
 	}
 	if err != nil {
 		return nil, fmt.Errorf("decrypt: %w", err)

@@ -15,8 +15,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"tienda/sqldb"
 )
 
 // TestBucketFails: what a bucket refuses, breaks off or answers wrongly is an error that says so and never a backup, and the next attempt
@@ -322,69 +320,6 @@ func TestServerWithoutRowLogs(t *testing.T) {
 		if diff := cmp.Diff(before, d.content()); diff != "" {
 			t.Errorf("restored (-before +after):\n%s", diff)
 		}
-	}
-}
-
-// TestRestoreTest: the result of each test is in the bucket, a failed one keeps what was good before, and the metrics tell it.
-func TestRestoreTest(t *testing.T) {
-	t.Parallel()
-	s := newStand(t)
-	writes, reads := newKeys(t)
-	store, reader := NewStore(s.bucket(t), writes, quiet()), NewStore(s.bucket(t), reads, quiet())
-	d := newDatabase(t)
-	d.account()
-	d.fill()
-	if _, err := reader.TestRestore(t.Context(), TestOptions{Now: time.Now}); err == nil || !strings.Contains(err.Error(), "there is no such backup") {
-		t.Errorf("a test of nothing = %v", err)
-	}
-	b, err := store.Create(t.Context(), d.backup, "test", time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	looked := false
-	good, err := reader.TestRestore(t.Context(), TestOptions{Now: time.Now, Look: func(ctx context.Context, server sqldb.Config, restored Restored) error {
-		looked = restored.Backup.Name == b.Name
-		c, err := connect(ctx, server)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = c.close() }()
-		schemas, err := c.schemas(ctx)
-		if diff := cmp.Diff(b.Schemas, schemas); diff != "" {
-			t.Errorf("restored schemas (-want +got):\n%s", diff)
-		}
-		return err
-	}})
-	if err != nil || !looked || !good.OK || good.Good != b.Name {
-		t.Fatalf("TestRestore = %+v, %v", good, err)
-	}
-	s.change(t, b.object(), func(text []byte) []byte {
-		text[len(text)-20] ^= 1
-		return text
-	})
-	bad, err := reader.TestRestore(t.Context(), TestOptions{Now: time.Now})
-	if err == nil || bad.OK || bad.Good != b.Name || !strings.Contains(bad.Error, "damaged") {
-		t.Errorf("a test of a damaged backup = %+v, %v", bad, err)
-	}
-	m := NewMonitor(store, nil, time.Now)
-	if err := m.look(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	answer := scrape(t, m)
-	for _, want := range []string{"backup_count 1", "backup_bucket_up 1", "backup_restore_test_ok 0", "backup_point_in_time 0"} {
-		if !strings.Contains(answer, "\n"+want+"\n") {
-			t.Errorf("metrics have no line %q:\n%s", want, answer)
-		}
-	}
-	if strings.Contains(answer, "backup_last_timestamp_seconds 0") || strings.Contains(answer, "good_timestamp_seconds 0") {
-		t.Errorf("metrics lack times:\n%s", answer)
-	}
-	s.failing(func(w http.ResponseWriter, _ *http.Request) bool {
-		w.WriteHeader(http.StatusForbidden)
-		return true
-	})
-	if err := m.look(t.Context()); err == nil || !strings.Contains(scrape(t, m), "backup_bucket_up 0") {
-		t.Errorf("a bucket that refuses = %v", err)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Monitor tells Prometheus how old the newest backup is, how far its binary logs reach and how its restore test went. Backups
+// Monitor tells Prometheus how old the newest backup is, how far its binary logs reach and how restore tests went. Backups
 // and restore tests are jobs that nobody can scrape, so it looks at what they leave in the bucket.
 type Monitor struct {
 	store   *Store
@@ -22,8 +22,31 @@ type Monitor struct {
 	looked bool // the last look succeeded
 	count  int
 	newest Backup
-	logs   bool // binary logs are there behind the newest
-	test   Test
+	logs   bool   // binary logs are there behind the newest
+	good   Backup // the newest that a restore test has found good
+	tests  tests
+}
+
+// tests are those of all backups together.
+type tests struct {
+	last            Test
+	missing, failed int
+}
+
+func testsOf(backups []Backup) (all tests) {
+	for _, b := range backups {
+		switch {
+		case b.Test == nil:
+			all.missing++
+			continue
+		case !b.Test.OK:
+			all.failed++
+		}
+		if b.Test.Finished.After(all.last.Finished) {
+			all.last = *b.Test
+		}
+	}
+	return all
 }
 
 // NewMonitor watches a store, and a shipper unless it is nil.
@@ -58,10 +81,6 @@ func (m *Monitor) look(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	test, err := m.store.LastTest(ctx)
-	if err != nil {
-		return err
-	}
 	var newest Backup
 	logs := false
 	if len(backups) > 0 {
@@ -74,7 +93,7 @@ func (m *Monitor) look(ctx context.Context) (err error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.count, m.newest, m.logs, m.test = len(backups), newest, logs, test
+	m.count, m.newest, m.logs, m.good, m.tests = len(backups), newest, logs, newestGood(backups), testsOf(backups)
 	return nil
 }
 
@@ -124,11 +143,13 @@ func (m *Monitor) Collect(out chan<- prometheus.Metric) {
 	gauge("last_timestamp_seconds", "When the newest backup was finished.", seconds(m.newest.Finished))
 	gauge("last_size_bytes", "Size of the newest backup.", float64(m.newest.Size))
 	gauge("point_in_time", "1 when the newest backup has binary logs behind it.", one(m.logs))
-	gauge("restore_test_timestamp_seconds", "When a backup was last restored to test it.", seconds(m.test.Finished))
-	gauge("restore_test_ok", "1 when the last restore test found the backup good.", one(m.test.OK))
-	gauge("restore_test_good_timestamp_seconds", "When a restore test last found a backup good.", seconds(m.test.GoodAt))
-	gauge("restore_test_recovered_timestamp_seconds", "Time of the last event that the last restore test brought back.", seconds(m.test.Last))
-	gauge("restore_test_duration_seconds", "How long the last restore test took.", m.test.Finished.Sub(m.test.Started).Seconds())
+	gauge("good_timestamp_seconds", "When the newest backup was finished that a restore test has found good.", seconds(m.good.Finished))
+	gauge("restore_test_missing", "Backups in the bucket that were not tested yet.", float64(m.tests.missing))
+	gauge("restore_test_failed", "Backups in the bucket that a restore test has found no good.", float64(m.tests.failed))
+	gauge("restore_test_timestamp_seconds", "When a backup was last restored to test it.", seconds(m.tests.last.Finished))
+	gauge("restore_test_ok", "1 when the last restore test found the backup good.", one(m.tests.last.OK))
+	gauge("restore_test_recovered_timestamp_seconds", "Time of the last event that the last restore test brought back.", seconds(m.tests.last.Last))
+	gauge("restore_test_duration_seconds", "How long the last restore test took.", m.tests.last.Finished.Sub(m.tests.last.Started).Seconds())
 	m.mu.Unlock()
 	if p := m.shipper; p != nil {
 		p.mu.Lock()

@@ -74,28 +74,55 @@ func (s *Store) Restore(ctx context.Context, config sqldb.Config, o RestoreOptio
 	if err != nil {
 		return Restored{}, err
 	}
-	s.log.InfoContext(ctx, "fetching", "backup", b.Name, "bytes", b.Size, "logs", len(logs))
-	if err := s.fetch(ctx, b, filepath.Join(spool, "dump")); err != nil {
-		return Restored{}, err
+	end := ""
+	if !o.Until.IsZero() {
+		end = "--stop-datetime=" + o.Until.UTC().Format(time.DateTime)
 	}
-	files, err := s.fetchLogs(ctx, logs, spool)
+	here, err := s.fetchAll(ctx, b, logs, spool)
 	if err != nil {
 		return Restored{}, err
 	}
+	restored, err := s.bringBack(ctx, server, here, end)
+	restored.Whole = whole
+	return restored, err
+}
+
+// fetched is a backup and the binary logs behind it, in files.
+type fetched struct {
+	backup Backup
+	dump   string
+	logs   []string
+}
+
+// fetchAll copies a backup and binary logs into a folder, and checks them.
+func (s *Store) fetchAll(ctx context.Context, b Backup, logs []shippedLog, spool string) (fetched, error) {
+	s.log.InfoContext(ctx, "fetching", "backup", b.Name, "bytes", b.Size, "logs", len(logs))
+	here := fetched{backup: b, dump: filepath.Join(spool, "dump")}
+	err := s.fetch(ctx, b, here.dump)
+	if err == nil {
+		here.logs, err = s.fetchLogs(ctx, logs, spool)
+	}
+	return here, err
+}
+
+// bringBack loads a dump and applies the binary logs. end is an option of the tool that says where it stops in the last of them, or empty.
+func (s *Store) bringBack(ctx context.Context, server *server, here fetched, end string) (Restored, error) {
 	defer s.hurry(ctx, server)()
+	b := here.backup
 	s.log.InfoContext(ctx, "restoring the dump", "backup", b.Name, "schemas", strings.Join(b.Schemas, " "))
-	if err := s.load(ctx, server, b, filepath.Join(spool, "dump")); err != nil {
+	if err := s.load(ctx, server, b, here.dump); err != nil {
 		return Restored{}, err
 	}
-	restored := Restored{Backup: b, Logs: len(files), Last: b.Started, Whole: whole}
-	if len(files) == 0 {
+	restored := Restored{Backup: b, Logs: len(here.logs), Last: b.Started}
+	if len(here.logs) == 0 {
 		return restored, nil
 	}
-	s.log.InfoContext(ctx, "applying binary logs", "logs", len(files), "from", b.Position.Offset)
-	if restored.Last, err = server.replay(ctx, files, b.Position.Offset, o.Until); err != nil {
+	s.log.InfoContext(ctx, "applying binary logs", "logs", len(here.logs), "from", b.Position.Offset)
+	last, err := server.replay(ctx, here.logs, b.Position.Offset, end)
+	if err != nil {
 		return Restored{}, err
 	}
-	restored.Last = later(b.Started, restored.Last)
+	restored.Last = later(b.Started, last)
 	return restored, nil
 }
 
@@ -372,8 +399,9 @@ func (s *server) client(ctx context.Context) (*exec.Cmd, error) {
 
 func quoted(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }
 
-// replay applies binary logs from an offset of the first on, until a second. It returns when the last event was written.
-func (s *server) replay(ctx context.Context, files []string, offset int64, until time.Time) (time.Time, error) {
+// replay applies binary logs from an offset of the first on, to where an option of the tool says, if one does. It returns when the last event was
+// written.
+func (s *server) replay(ctx context.Context, files []string, offset int64, end string) (time.Time, error) {
 	arguments := []string{"--start-position=" + strconv.FormatInt(offset, 10)}
 	// The server gives GTIDs of its own, and what MariaDB adds for people is of no use.
 	for _, option := range []string{"--skip-gtids", "--skip-annotate-row-events"} {
@@ -385,8 +413,8 @@ func (s *server) replay(ctx context.Context, files []string, offset int64, until
 			arguments = append(arguments, option)
 		}
 	}
-	if !until.IsZero() {
-		arguments = append(arguments, "--stop-datetime="+until.UTC().Format(time.DateTime))
+	if end != "" {
+		arguments = append(arguments, end)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

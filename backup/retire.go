@@ -24,10 +24,7 @@ func (s *Store) Retire(ctx context.Context, keep time.Duration) ([]string, error
 	if err != nil || len(backups) == 0 {
 		return nil, err
 	}
-	test, err := s.LastTest(ctx)
-	if err != nil {
-		return nil, err
-	}
+	good := newestGood(backups)
 	newest := backups[0].Taken
 	for _, b := range backups {
 		newest = later(newest, b.Taken)
@@ -35,12 +32,12 @@ func (s *Store) Retire(ctx context.Context, keep time.Duration) ([]string, error
 	var kept []Backup
 	var retired []string
 	for i, b := range backups {
-		if i == 0 || b.Name == test.Good || newest.Sub(b.Taken) <= keep {
+		if i == 0 || b.Name == good.Name || newest.Sub(b.Taken) <= keep {
 			kept = append(kept, b)
 			continue
 		}
 		// Its description first: without it the backup is none.
-		for _, name := range []string{b.manifest(), b.object()} {
+		for _, name := range []string{b.manifest(), b.record(), b.object()} {
 			if err := s.bucket.remove(ctx, name); err != nil {
 				return retired, err
 			}
@@ -58,6 +55,9 @@ func (s *Store) sweep(ctx context.Context, newest time.Time) error {
 	}
 	for _, o := range objects {
 		name, ok := strings.CutSuffix(path.Base(o.name), dumpSuffix)
+		if !ok {
+			name, ok = strings.CutSuffix(path.Base(o.name), recordSuffix)
+		}
 		described := slices.ContainsFunc(objects, func(other object) bool { return other.name == (Backup{Name: name}).manifest() })
 		if ok && !described && newest.Sub(o.modified) > unfinishedAfter {
 			if err := s.bucket.remove(ctx, o.name); err != nil {

@@ -40,9 +40,12 @@ func TestRetire(t *testing.T) {
 		clock.Advance(24 * time.Hour)
 	}
 	put(Backup{Name: "20260101T000000Z-0000"}.object(), "broken off") // just now
-	if err := store.putJSON(t.Context(), testObject, Test{Good: names[1]}); err != nil {
-		t.Fatal(err)
+	for i, ok := range []bool{true, true, false} {
+		if err := store.putJSON(t.Context(), Backup{Name: names[i]}.record(), Test{OK: ok}); err != nil {
+			t.Fatal(err)
+		}
 	}
+	put(Backup{Name: "20260102T000000Z-0000"}.record(), "{}") // of a backup that went while it was tested
 	put(segment{history: "h", file: "binlog.000007", id: "id", end: 100, last: time.Unix(1, 0)}.name(), "log")
 	retired, err := store.Retire(t.Context(), 60*time.Hour)
 	if err != nil {
@@ -98,7 +101,7 @@ func TestRetire(t *testing.T) {
 	for _, o := range left {
 		have = append(have, strings.TrimPrefix(o.name, dumpsFolder))
 	}
-	if diff := cmp.Diff([]string{names[1] + ".json", names[1] + dumpSuffix, b.Name + ".json", b.Name + dumpSuffix}, have); diff != "" {
+	if diff := cmp.Diff([]string{names[1] + ".json", names[1] + dumpSuffix, names[1] + recordSuffix, b.Name + ".json", b.Name + dumpSuffix}, have); diff != "" {
 		t.Errorf("dumps that are kept (-want +got):\n%s", diff)
 	}
 }

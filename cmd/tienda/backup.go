@@ -30,7 +30,7 @@ type backupCommand struct {
 	Ship    backupShip    `cmd:"" help:"Ship the server's binary logs until it is stopped, and serve metrics."`
 	List    backupList    `cmd:"" help:"List the backups that are whole, the newest first."`
 	Fetch   backupFetch   `cmd:"" help:"Write the SQL of a backup to a file."`
-	Test    backupTest    `cmd:"" help:"Restore the newest backup into a server that is thrown away, audit it, and leave the result in the bucket."`
+	Test    backupTest    `cmd:"" help:"Restore the backups that were not tested yet, and the newest, into servers that are thrown away, audit them, and leave the results in the bucket."`
 	Keygen  backupKeygen  `cmd:"" help:"Make a private key, and print its public key."`
 	Install backupInstall `cmd:"" help:"Copy the program and the root certificates into a folder, for a container with the database's own tools."`
 }
@@ -201,22 +201,18 @@ func (c *backupList) Run(ctx context.Context, term terminal, environ environment
 		encoder.SetIndent("", "  ")
 		return encoder.Encode(backups)
 	}
-	test, err := store.LastTest(ctx)
-	if err != nil {
-		return err
-	}
 	table := tabwriter.NewWriter(term.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "BACKUP\tFINISHED\tBYTES\tSCHEMAS\tBINARY LOG\tTESTED")
 	for _, b := range backups {
-		position, tested := "none", ""
+		position, tested := "none", "not yet"
 		if b.Position != nil {
 			position = fmt.Sprintf("%s:%d", b.Position.File, b.Position.Offset)
 		}
-		switch b.Name {
-		case test.Good:
-			tested = "good, " + test.GoodAt.Format(time.RFC3339)
-		case test.Backup:
-			tested = "failed, " + test.Finished.Format(time.RFC3339)
+		switch {
+		case b.Test != nil && b.Test.OK:
+			tested = "good, " + b.Test.Finished.Format(time.RFC3339)
+		case b.Test != nil:
+			tested = "failed, " + b.Test.Finished.Format(time.RFC3339) + ": " + b.Test.Error
 		}
 		fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%s\t%s\n", b.Name, b.Finished.Format(time.RFC3339), b.Size, len(b.Schemas), position, tested)
 	}
@@ -256,7 +252,9 @@ type backupTest struct {
 	bucketFlags
 	identityFlags
 
-	Spool string `help:"Folder for the throwaway server; a temporary one unless given." placeholder:"DIR"`
+	Name  string        `arg:"" optional:"" help:"Its name, to test one whatever came of it before."`
+	For   time.Duration `help:"Begin no test after that; what is left is tested the next time. ${default} unless given." default:"2h" placeholder:"D"`
+	Spool string        `help:"Folder for the throwaway server; a temporary one unless given." placeholder:"DIR"`
 }
 
 // Run restores, migrates and audits.
@@ -265,12 +263,22 @@ func (c *backupTest) Run(ctx context.Context, term terminal, environ environment
 	if err != nil {
 		return err
 	}
-	t, err := store.TestRestore(ctx, backup.TestOptions{Folder: c.Spool, Look: lookAtRestored, Now: time.Now})
-	if err != nil {
-		return fmt.Errorf("restore test of %s: %w", t.Backup, err)
+	tested, left, err := store.TestRestores(ctx, backup.TestOptions{Name: c.Name, For: c.For, Folder: c.Spool, Look: lookAtRestored, Now: time.Now})
+	for _, b := range tested {
+		if t := b.Test; t.OK {
+			fmt.Fprintf(term.out, "%s is good: restored with %d binary logs until %s and audited, in %s\n", b.Name, t.Logs, t.Last.Format(time.RFC3339),
+				t.Finished.Sub(t.Started).Round(time.Second))
+		}
 	}
-	fmt.Fprintf(term.out, "%s is good: restored with %d binary logs until %s and audited, in %s\n", t.Backup, t.Logs, t.Last.Format(time.RFC3339),
-		t.Finished.Sub(t.Started).Round(time.Second))
+	if left > 0 {
+		fmt.Fprintf(term.out, "%d backups are left for the next time\n", left)
+	}
+	if err != nil {
+		return fmt.Errorf("restore test: %w", err)
+	}
+	if len(tested) == 0 {
+		fmt.Fprintln(term.out, "every backup is tested; tienda backup list shows how it went, and a name has one tested again")
+	}
 	return nil
 }
 

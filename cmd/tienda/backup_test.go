@@ -113,14 +113,23 @@ func TestBackupList(t *testing.T) {
 	}
 	put("dumps/20260102T030405Z-1f3a.sql.gz.age", "dump")
 	put("dumps/20260102T030405Z-1f3a.json", `{"name":"20260102T030405Z-1f3a","size":4,"finished":"2026-01-02T03:05:00Z","schemas":["a","b"],"position":{"file":"binlog.000007","offset":42}}`)
-	put("status/restore-test.json", `{"good":"20260102T030405Z-1f3a","goodAt":"2026-01-03T00:00:00Z"}`)
-	out, err := said(t, environ, "backup", "list")
-	if want := "20260102T030405Z-1f3a  2026-01-02T03:05:00Z  4      2        binlog.000007:42  good, 2026-01-03T00:00:00Z"; err != nil || !strings.Contains(out, want) {
-		t.Errorf("list = %v\n%s\nwant %s", err, out, want)
+	const line = "20260102T030405Z-1f3a  2026-01-02T03:05:00Z  4      2        binlog.000007:42  "
+	for _, test := range []struct{ record, want string }{
+		{"", "not yet"},
+		{"nonsense", "not yet"},
+		{`{"ok":false,"finished":"2026-01-03T00:00:00Z","error":"it is damaged"}`, "failed, 2026-01-03T00:00:00Z: it is damaged"},
+		{`{"ok":true,"finished":"2026-01-03T00:00:00Z"}`, "good, 2026-01-03T00:00:00Z"},
+	} {
+		if test.record != "" {
+			put("dumps/20260102T030405Z-1f3a.test.json", test.record)
+		}
+		if out, err := said(t, environ, "backup", "list"); err != nil || !strings.Contains(out, line+test.want+"\n") {
+			t.Errorf("with the record %q list = %v\n%s\nwant %s", test.record, err, out, line+test.want)
+		}
 	}
-	out, err = said(t, environ, "backup", "list", "--json")
+	out, err := said(t, environ, "backup", "list", "--json")
 	var backups []backup.Backup
-	if err != nil || json.Unmarshal([]byte(out), &backups) != nil || len(backups) != 1 || backups[0].Position.Offset != 42 {
+	if err != nil || json.Unmarshal([]byte(out), &backups) != nil || len(backups) != 1 || backups[0].Position.Offset != 42 || !backups[0].Test.OK {
 		t.Errorf("list --json = %s, %v", out, err)
 	}
 }

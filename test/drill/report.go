@@ -152,7 +152,7 @@ func (r *report) text() string {
 	p("| customers | %d for %s, mix `%s` |", o.customers, o.before, mix)
 	p("| backups | one as shipping began, one after a quarter of the time; binary logs every %s |", o.every)
 	p("| what was lost | %d of %d orders that customers were told of; the first was answered %s before the server was killed |", len(r.missing), r.acknowledged, r.loss.Round(10*time.Millisecond))
-	p("| restore test | %s |", strings.TrimSpace(r.tested))
+	p("| restore test | %s |", strings.ReplaceAll(strings.TrimSpace(r.tested), "\n", "<br>"))
 	p("| restored | %s |", strings.ReplaceAll(strings.TrimSpace(r.said), "\n", "<br>"))
 	p("| time to recover | %s until the databases were back, %s until the shop answered |", r.restored.Round(100*time.Millisecond), r.open.Round(100*time.Millisecond))
 	p("| afterwards | %d checkouts in the restored shop, %d violations of what they were told |", len(r.again.Record), r.verified)
