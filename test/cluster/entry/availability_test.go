@@ -126,6 +126,9 @@ func (s shop) moved(t *testing.T) {
 			t.Errorf("of %d calls of %q some failed: %v", step.Count, step.Name, step.Errors)
 		}
 	}
+	if t.Failed() {
+		s.warnings(t)
+	}
 	// What was under way when they were told to end has no outcome, until the proof asks for it.
 	if r.Outcomes["201"] == 0 || r.Outcomes["unknown"] > customers || r.Verification.Violations > 0 {
 		t.Errorf("checkouts came out as %v, and %d violations were found", r.Outcomes, r.Verification.Violations)
@@ -155,6 +158,21 @@ func (s shop) moved(t *testing.T) {
 		return err
 	})
 	t.Logf("%s product-service is back at %d pods", since(), least)
+}
+
+// warnings logs what the pods that are there complain of. Later their database is gone, and they complain of that.
+func (s shop) warnings(t *testing.T) {
+	t.Helper()
+	for _, pod := range s.Pods(t, namespace, "app.kubernetes.io/component in (edge, business, infrastructure)") {
+		out, err := clustertest.TryRun(t.Context(), "kubectl", "--namespace="+namespace, "logs", pod.Name)
+		var lines []string
+		for line := range strings.Lines(out) {
+			if !strings.Contains(line, `"level":"INFO"`) && !strings.Contains(line, `"level":"DEBUG"`) {
+				lines = append(lines, line)
+			}
+		}
+		t.Logf("%s complains of (%v):\n%s", pod.Name, err, strings.Join(lines, ""))
+	}
 }
 
 // pairs are the pods of each component: two at least.
