@@ -222,7 +222,12 @@ func scrape(t *testing.T, m *Monitor) string {
 // ship ships in the background, until the function it returns is called.
 func ship(t *testing.T, store *Store, server sqldb.Config) (*Shipper, func()) {
 	t.Helper()
-	p := NewShipper(store, ShipOptions{Server: server, Every: 50 * time.Millisecond, Spool: t.TempDir(), Program: "test", Now: time.Now})
+	return shipEvery(t, store, server, 50*time.Millisecond)
+}
+
+func shipEvery(t *testing.T, store *Store, server sqldb.Config, every time.Duration) (*Shipper, func()) {
+	t.Helper()
+	p := NewShipper(store, ShipOptions{Server: server, Every: every, Spool: t.TempDir(), Program: "test", Now: time.Now})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {

@@ -1,7 +1,6 @@
 package backup
 
 import (
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"filippo.io/age"
+	"github.com/klauspost/compress/gzip"
 )
 
 // Keys are those for which backups are encrypted, and those that open them.

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"tienda/sqldb"
 )
 
@@ -59,7 +61,11 @@ func (at place) folder() string {
 
 const (
 	pauseAfterFailure = 2 * time.Second
-	largestSegment    = 8 << 20
+	largestSegment    = 4 << 20
+	// uploads is how many segments are under way at once, when there is much to ship: while one is sent the next is compressed.
+	uploads = 3
+	// mostUnjoined is how many finished logs wait on the disk for their parts to be joined. The parts of others stay.
+	mostUnjoined = 4
 	// answerPatience is how long a server may take for an answer, and a tool for the next bytes of what the server has: the connection to a
 	// machine that is gone does not end by itself for hours.
 	answerPatience = 10 * time.Second
@@ -129,7 +135,7 @@ func (p *Shipper) follow(ctx context.Context) (err error) {
 	go func() { over <- command.Wait() }()
 	var group sync.WaitGroup
 	group.Go(func() { p.begin(running, at.history) })
-	finished := make(chan place, 1<<10) // logs that are to be joined
+	finished := make(chan place, mostUnjoined)
 	group.Go(func() { p.joinLogs(running, spool, finished) })
 	defer group.Wait()
 	defer stop()
@@ -157,8 +163,8 @@ func (p *Shipper) follow(ctx context.Context) (err error) {
 	}
 }
 
-// resume finds out where to go on: behind what is shipped already if the server still has it, and otherwise with the log that the
-// server writes at this moment, as a new history.
+// resume finds out where to go on: behind what is shipped already if the server still has it, and otherwise with a log that the
+// server begins now, as a new history. Nothing that was written before its first backup is of use, and orders would wait behind it.
 func (p *Shipper) resume(ctx context.Context, server *server) (*place, error) {
 	on, format, err := server.binlog(ctx)
 	switch {
@@ -199,12 +205,18 @@ func (p *Shipper) resume(ctx context.Context, server *server) (*place, error) {
 			return &place{history: h.name, file: last.file, id: last.id, end: last.end}, nil
 		}
 	}
-	now := logs[len(logs)-1].name
-	id, err := server.logID(ctx, now)
+	if err := server.set(ctx, "FLUSH LOCAL BINARY LOGS;"); err != nil {
+		return nil, fmt.Errorf("begin a binary log: %w", err)
+	}
+	now, err := server.position(ctx)
 	if err != nil {
 		return nil, err
 	}
-	at := &place{history: newName(p.options.Now()), file: now, id: id}
+	id, err := server.logID(ctx, now.name)
+	if err != nil {
+		return nil, err
+	}
+	at := &place{history: newName(p.options.Now()), file: now.name, id: id}
 	p.store.log.WarnContext(ctx, "a new history of binary logs begins", "history", at.history, "log", at.file, "why", why)
 	return at, nil
 }
@@ -335,19 +347,31 @@ func (p *Shipper) shipLog(ctx context.Context, path string, at *place) (whole bo
 	if err != nil || info.Size() < at.end {
 		return false, err
 	}
-	for at.end < info.Size() {
-		text := make([]byte, min(info.Size()-at.end, largestSegment))
-		if _, err := file.ReadAt(text, at.end); err != nil {
-			return false, err
+	group, sending := errgroup.WithContext(ctx)
+	group.SetLimit(uploads)
+	var sent []*segment // an end of 0 is not there yet
+	end := at.end
+	for end < info.Size() && sending.Err() == nil {
+		text := make([]byte, min(info.Size()-end, largestSegment))
+		if _, err = file.ReadAt(text, end); err != nil {
+			break
 		}
-		if text, err = p.events(text, file, at.end, info.Size()); err != nil || len(text) == 0 {
-			return err == nil, err
+		if text, err = p.events(text, file, end, info.Size()); err != nil || len(text) == 0 {
+			break
 		}
-		if err := p.send(ctx, text, at); err != nil {
-			return false, err
-		}
+		g := &segment{history: at.history, file: at.file, id: at.id, start: end}
+		sent = append(sent, g)
+		group.Go(func() error { return p.send(sending, text, g) })
+		end += int64(len(text))
 	}
-	return true, nil
+	err = errors.Join(err, group.Wait())
+	for _, g := range sent {
+		if g.end == 0 {
+			break // what is there behind it is sent again
+		}
+		at.end = g.end
+	}
+	return err == nil, err
 }
 
 // events cuts text, which stands at an offset of a log, behind its last whole event. An event that is longer than text is read whole.
@@ -375,19 +399,20 @@ func (p *Shipper) events(text []byte, file io.ReaderAt, offset, size int64) ([]b
 	return text, err
 }
 
-// send stores a segment and moves on behind it.
-func (p *Shipper) send(ctx context.Context, text []byte, at *place) error {
+// send stores text as a segment, of which it sets the end and the time of the last event when it is there.
+func (p *Shipper) send(ctx context.Context, text []byte, to *segment) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	skip := 0
-	if at.end == 0 {
+	if to.start == 0 {
 		skip = len(binlogMagic)
 	}
 	_, last, err := wholeEvents(text[skip:])
 	if err != nil {
 		return err
 	}
-	g := segment{history: at.history, file: at.file, id: at.id, start: at.end, end: at.end + int64(len(text)), last: last}
+	g := *to
+	g.end, g.last = g.start+int64(len(text)), last
 	var sealed bytes.Buffer
 	if err := p.store.sealInto(&sealed, bytes.NewReader(text)); err != nil {
 		return err
@@ -395,7 +420,7 @@ func (p *Shipper) send(ctx context.Context, text []byte, at *place) error {
 	if err := p.store.putBytes(ctx, g.name(), sealed.Bytes()); err != nil {
 		return err
 	}
-	at.end = g.end
+	*to = g
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.segments++
@@ -404,9 +429,15 @@ func (p *Shipper) send(ctx context.Context, text []byte, at *place) error {
 }
 
 // joinLogs replaces the parts of each finished log by one object, while shipping goes on with the next log: a shop that writes
-// all the time makes some ten thousand parts a day.
+// all the time makes some ten thousand parts a day. It sends all of the log once more, so it waits while shipping is behind.
 func (p *Shipper) joinLogs(ctx context.Context, spool string, finished <-chan place) {
 	for at := range finished {
+		for ctx.Err() == nil && p.options.Now().Sub(p.Covered()) > 2*p.options.Every {
+			select {
+			case <-ctx.Done():
+			case <-time.After(p.options.Every):
+			}
+		}
 		path := filepath.Join(spool, at.file)
 		if err := p.joinLog(ctx, path, at); err != nil && ctx.Err() == nil {
 			p.failed(ctx, fmt.Errorf("join the parts of %s, which stay: %w", at.file, err))
