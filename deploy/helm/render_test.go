@@ -5,6 +5,7 @@ package helm_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -43,6 +44,8 @@ type variant struct {
 	name   string
 	files  []string // of values, in the chart's folder
 	values string   // YAML on top of them
+	// release and namespace are "shop" and the shop's unless a chart of somebody else has others.
+	release, namespace string
 }
 
 // backups are the values with which they are taken and tested.
@@ -117,7 +120,7 @@ func render(t *testing.T, chart string, v variant, there ...*unstructured.Unstru
 		values = merged(t, values, text)
 	}
 	values = merged(t, values, []byte(v.values))
-	options := common.ReleaseOptions{Name: "shop", Namespace: namespace, Revision: 1, IsInstall: true}
+	options := common.ReleaseOptions{Name: cmp.Or(v.release, "shop"), Namespace: cmp.Or(v.namespace, namespace), Revision: 1, IsInstall: true}
 	top, err := util.ToRenderValues(loaded, values, options, common.DefaultCapabilities)
 	if err != nil {
 		return nil, err

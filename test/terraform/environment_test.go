@@ -270,8 +270,10 @@ func (d *desk) protected() {
 	if out, err := cluster.try("destroy", "-auto-approve"); err == nil || !strings.Contains(out, "prevent_destroy") {
 		d.t.Errorf("production is destroyed by hand: %v\n%s", err, out)
 	}
-	if out, err := cluster.try("plan", "-replace=module.vpc.digitalocean_vpc.main"); err == nil || !strings.Contains(out, "prevent_destroy") {
-		d.t.Errorf("production is replaced: %v\n%s", err, out)
+	for _, change := range []string{`pool={size="s-2vcpu-4gb",start_nodes=3,min_nodes=3,max_nodes=10}`, "ip_range=10.30.0.0/16"} {
+		if out, err := cluster.try("plan", "-var", change); err == nil || !strings.Contains(out, "prevent_destroy") {
+			d.t.Errorf("production is replaced for %s: %v\n%s", change, err, out)
+		}
 	}
 	for _, address := range strings.Fields(cluster.run("state", "list")) {
 		if strings.Contains(address, "terraform_data.protection") {

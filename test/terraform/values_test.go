@@ -17,7 +17,7 @@ func TestBadValues(t *testing.T) {
 			{"the network of production", `other_networks=["10.10.0.0/20"]`, "Set ip_range"},
 			{"min over max", `pool={size="s-2vcpu-2gb",start_nodes=3,min_nodes=6,max_nodes=5}`, "6 to 5 is no range"},
 			{"unknown region", `region=nyc9`, "There is no region nyc9, or it takes nothing new. Set region to one of nyc1, nyc3."},
-			{"the architecture's version", `kubernetes_version=1.31.1-do.4`, "does not offer Kubernetes 1.31.1-do.4 any more, or not yet. Set kubernetes_version to one of 1.35.6-do.0"},
+			{"the architecture's version", `kubernetes_version=1.31.1-do.4`, "does not offer Kubernetes 1.31.1-do.4 any more, or not yet. Set kubernetes_version to one of 1.36.1-do.0, 1.35.6-do.0"},
 			{"no version", `kubernetes_version=1.35`, "Give kubernetes_version a version as DigitalOcean writes it"},
 			{"unknown size", `pool={size="s-1vcpu-1gb",start_nodes=3,min_nodes=2,max_nodes=5}`, "has no nodes of the size s-1vcpu-1gb. Set pool.size"},
 			{"ha that is not said", `ha=null`, "ha"},

@@ -1,7 +1,8 @@
 // Command replay is a provider for Terraform that serves the recorded schema of another one, so that configurations are validated
 // and planned where the real provider cannot be had. It runs under the real one's name: REPLAY names the folder with recordings
-// (NAME.json.gz, of "terraform providers schema -json") and with what data sources are to answer (data.json). It validates no
-// values as the real one does, and what it applies happens nowhere: what would be computed gets a value that means nothing.
+// (NAME.json.gz, of "terraform providers schema -json"), with what data sources are to answer (data.json), and with what cannot be changed
+// without a new resource, which no recording has (replace.json). It validates no values as the real one does, and what it applies
+// happens nowhere: what would be computed gets a value that means nothing.
 package main
 
 import (
@@ -13,6 +14,8 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
@@ -49,12 +52,14 @@ func open(folder, name string) (string, *server, error) {
 		return "", nil, fmt.Errorf("recording of %s: %w", name, err)
 	}
 	s := &server{resources: map[string]*tfprotov6.Schema{}, data: map[string]*tfprotov6.Schema{}}
-	answers, err := os.ReadFile(filepath.Join(folder, "data.json"))
-	if err != nil {
-		return "", nil, err
-	}
-	if err := json.Unmarshal(answers, &s.answers); err != nil {
-		return "", nil, fmt.Errorf("answers of data sources: %w", err)
+	for name, into := range map[string]any{"data.json": &s.answers, "replace.json": &s.replaced} {
+		text, err := os.ReadFile(filepath.Join(folder, name))
+		if err != nil {
+			return "", nil, err
+		}
+		if err := json.Unmarshal(text, into); err != nil {
+			return "", nil, fmt.Errorf("%s: %w", name, err)
+		}
 	}
 	for address, p := range recording.Providers {
 		s.recorded = p
@@ -82,7 +87,14 @@ type server struct {
 	recorded        *provider
 	config          *tfprotov6.Schema
 	resources, data map[string]*tfprotov6.Schema
-	answers         map[string]map[string]any
+	answers         map[string][]answer
+	replaced        map[string][]string // attributes by resource, with the numbers of list elements: node_pool.0.size
+}
+
+// answer is what a data source says, and to whom: to those that ask for each of these values. The first that fits is given.
+type answer struct {
+	When map[string]string `json:"when"`
+	Says map[string]any    `json:"says"`
 }
 
 func (s *server) GetMetadata(context.Context, *tfprotov6.GetMetadataRequest) (*tfprotov6.GetMetadataResponse, error) {
@@ -151,8 +163,12 @@ func (s *server) PlanResourceChange(_ context.Context, r *tfprotov6.PlanResource
 		return &tfprotov6.PlanResourceChangeResponse{PlannedState: r.ProposedNewState}, err
 	}
 	prior, err := r.PriorState.Unmarshal(kind)
-	if err != nil || !prior.IsNull() {
-		return &tfprotov6.PlanResourceChangeResponse{PlannedState: r.ProposedNewState}, err
+	if err != nil {
+		return nil, err
+	}
+	if !prior.IsNull() {
+		replaced, err := s.requiresReplace(r.TypeName, prior, value)
+		return &tfprotov6.PlanResourceChangeResponse{PlannedState: r.ProposedNewState, RequiresReplace: replaced}, err
 	}
 	top := s.recorded.Resources[r.TypeName].Block
 	value, err = tftypes.Transform(value, func(path *tftypes.AttributePath, v tftypes.Value) (tftypes.Value, error) {
@@ -166,6 +182,38 @@ func (s *server) PlanResourceChange(_ context.Context, r *tfprotov6.PlanResource
 	}
 	planned, err := tfprotov6.NewDynamicValue(kind, value)
 	return &tfprotov6.PlanResourceChangeResponse{PlannedState: &planned}, err
+}
+
+// requiresReplace are the attributes that differ and cannot be changed in what is there.
+func (s *server) requiresReplace(kind string, prior, proposed tftypes.Value) ([]*tftypes.AttributePath, error) {
+	var found []*tftypes.AttributePath
+	for _, text := range s.replaced[kind] {
+		path := tftypes.NewAttributePath()
+		for step := range strings.SplitSeq(text, ".") {
+			if number, err := strconv.Atoi(step); err == nil {
+				path = path.WithElementKeyInt(number)
+			} else {
+				path = path.WithAttributeName(step)
+			}
+		}
+		before, _, err := tftypes.WalkAttributePath(prior, path)
+		if err != nil {
+			return nil, fmt.Errorf("replace.json: %s.%s: %w", kind, text, err)
+		}
+		after, _, err := tftypes.WalkAttributePath(proposed, path)
+		if err != nil {
+			return nil, fmt.Errorf("replace.json: %s.%s: %w", kind, text, err)
+		}
+		was, isValue := before.(tftypes.Value)
+		becomes, isToo := after.(tftypes.Value)
+		if !isValue || !isToo {
+			return nil, fmt.Errorf("replace.json: %s.%s is no attribute", kind, text)
+		}
+		if !was.Equal(becomes) {
+			found = append(found, path)
+		}
+	}
+	return found, nil
 }
 
 // ApplyResourceChange pretends: what was planned is there now.
@@ -191,27 +239,34 @@ func (s *server) ApplyResourceChange(_ context.Context, r *tfprotov6.ApplyResour
 	return &tfprotov6.ApplyResourceChangeResponse{NewState: &state}, err
 }
 
-// ReadDataSource answers what data.json says, by the type and, if there are several, the name that is asked for; what it
-// leaves out is what the configuration says, or null.
+// ReadDataSource answers what data.json says; what it leaves out is what the configuration says, or null.
 func (s *server) ReadDataSource(_ context.Context, r *tfprotov6.ReadDataSourceRequest) (*tfprotov6.ReadDataSourceResponse, error) {
 	kind := s.data[r.TypeName].ValueType()
 	config, err := r.Config.Unmarshal(kind)
 	if err != nil {
 		return nil, err
 	}
-	answer, ok := s.answers[r.TypeName]
-	if !ok {
-		return nil, fmt.Errorf("data.json has no answer of %s", r.TypeName)
-	}
 	fields := map[string]tftypes.Value{}
 	if err := config.As(&fields); err != nil {
 		return nil, err
+	}
+	fits := slices.IndexFunc(s.answers[r.TypeName], func(a answer) bool {
+		for name, want := range a.When {
+			var asked *string
+			if err := fields[name].As(&asked); err != nil || asked == nil || *asked != want {
+				return false
+			}
+		}
+		return true
+	})
+	if fits < 0 {
+		return nil, fmt.Errorf("data.json has no answer of %s to what is asked", r.TypeName)
 	}
 	object, ok := kind.(tftypes.Object)
 	if !ok {
 		return nil, errors.New("a data source is no object")
 	}
-	for name, given := range answer {
+	for name, given := range s.answers[r.TypeName][fits].Says {
 		if fields[name], err = valueOf(object.AttributeTypes[name], given); err != nil {
 			return nil, fmt.Errorf("%s.%s: %w", r.TypeName, name, err)
 		}
