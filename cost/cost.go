@@ -97,6 +97,18 @@ func Prices() (*List, error) {
 	return list, nil
 }
 
+// fresh is how long a price list is taken as it is; DigitalOcean changes single prices some times a year.
+const fresh = 180 * 24 * time.Hour
+
+// Stale is what to do about a list that is old by now, or nothing.
+func (l *List) Stale(now time.Time) string {
+	date, err := time.Parse(time.DateOnly, l.Date)
+	if err == nil && now.Sub(date) < fresh {
+		return ""
+	}
+	return fmt.Sprintf("The price list is of %s, half a year old or more: compare it with https://www.digitalocean.com/pricing, and correct prices and date in cost/prices.yaml.", l.Date)
+}
+
 // Environments are those of the architecture, by name.
 func Environments() (map[string]Environment, error) {
 	all := map[string]Environment{}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -72,6 +73,21 @@ func TestArchitecture(t *testing.T) {
 	var page bytes.Buffer
 	if err := list.Together(&page, all); err != nil || !strings.Contains(page.String(), "267.00") {
 		t.Errorf("both together: %v\n%s", err, page.String())
+	}
+}
+
+// TestStale: a list that is half a year old is said to be, and a newer one is not.
+func TestStale(t *testing.T) {
+	t.Parallel()
+	list := &List{Date: "2026-11-23"}
+	for day, stale := range map[string]bool{"2026-11-22": false, "2026-11-24": false, "2027-05-21": false, "2027-05-22": true, "2030-01-01": true} {
+		now, err := time.Parse(time.DateOnly, day)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := list.Stale(now); (got != "") != stale || stale && !strings.Contains(got, "of 2026-11-23") {
+			t.Errorf("Stale(%s) = %q, want one: %v", day, got, stale)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"tienda/cost"
 )
@@ -19,6 +20,9 @@ func (c *costCommand) Run(term terminal) error {
 	list, err := cost.Prices()
 	if err != nil {
 		return err
+	}
+	if stale := list.Stale(time.Now()); stale != "" {
+		fmt.Fprintln(term.err, stale)
 	}
 	if len(c.Plan) > 0 {
 		return c.plans(list, term.out)
