@@ -133,7 +133,7 @@ $(HELM):
 deploy-stage deploy-production rollback-stage rollback-production: $(HELM)
 
 # PROVIDERS is a folder with the binaries of the three providers, CLUSTER a file with the credentials of a cluster to throw away.
-apply-emulated: ## stage is applied with real providers to an emulated DigitalOcean
+apply-emulated: ## both environments are applied with real providers to an emulated DigitalOcean
 	$(GO) -C test/terraform run ./emulated -providers '$(abspath $(PROVIDERS))' -terraform '$(or $(TERRAFORM),terraform)' -kubeconfig '$(if $(CLUSTER),$(abspath $(CLUSTER)))'
 
 clean:

@@ -35,12 +35,14 @@ say() { echo "$name: $*" >&2; }
 
 in_root() { "$terraform" -chdir="$here/environments/$environment/$1" "${@:2}"; }
 
-# The first time here, the bucket must show that it can hold a lock.
+# A bucket that no root here was in before must show that it can hold a lock.
 open() {
-  if [ ! -d "$here/environments/$environment/$1/.terraform" ]; then
+  local proven=$here/environments/$environment/$1/.terraform/proven
+  if [ "$(cat "$proven" 2>/dev/null)" != "$endpoint/$bucket" ]; then
     $TIENDA state-doctor --bucket "$endpoint/$bucket"
   fi
   in_root "$1" init -input=false -reconfigure -backend-config="bucket=$bucket" -backend-config="endpoints={s3=\"$endpoint\"}" >/dev/null
+  echo "$endpoint/$bucket" >"$proven"
 }
 
 # IMAGE as Terraform and the chart want it; a tag beside a digest says nothing more.

@@ -218,6 +218,13 @@ func TestEnvironment(t *testing.T) {
 					t.Errorf("something is left in %s: %v", name, left)
 				}
 			}
+			if err := d.store.backend.CreateBucket("another"); err != nil {
+				t.Fatal(err)
+			}
+			d.environ = append(d.environ, "STATE_BUCKET=another")
+			if out := d.run("plan", environment); !strings.Contains(out, "/another/\nconditional writes:  honoured") {
+				t.Errorf("another bucket has to prove nothing:\n%s", out)
+			}
 		})
 	}
 }

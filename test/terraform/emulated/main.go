@@ -1,10 +1,11 @@
-// Command emulated applies stage with real providers to an emulated DigitalOcean: a folder has their binaries, as they are unpacked
-// from their archives, and nothing is downloaded. The cluster root is applied, planned again, which must find nothing to do, and
-// destroyed, after which nothing must be left. With a kubeconfig of a cluster to throw away the same is done with the platform
-// root, whose charts come from where they always do.
+// Command emulated applies both environments with real providers to an emulated DigitalOcean: a folder has their binaries, as they are
+// unpacked from their archives, and nothing is downloaded. The cluster root is applied, planned again, which must find nothing to do,
+// and destroyed, after which nothing must be left. With a kubeconfig of a cluster to throw away, the emulated one is that cluster, and the
+// same is done with what the platform root makes in it without charts, whose images and load balancers such a cluster has not.
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -64,7 +65,13 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	if err := mirror(o.providers, filepath.Join(folder, "providers")); err != nil {
 		return err
 	}
-	account := digitalocean.New(digitalocean.Options{Token: "emulated", Polls: 1, Access: digitalocean.Access{Server: "https://127.0.0.1:6443", Token: "t"}, Now: time.Now})
+	reached := digitalocean.Access{Server: "https://127.0.0.1:6443", Token: "t"}
+	if o.kubeconfig != "" {
+		if reached, err = access(o.kubeconfig); err != nil {
+			return err
+		}
+	}
+	account := digitalocean.New(digitalocean.Options{Token: "emulated", Polls: 1, Access: reached, Now: time.Now})
 	api, err := serve(ctx, account)
 	if err != nil {
 		return err
@@ -77,49 +84,87 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	parts := []string{"cluster"}
-	if o.kubeconfig != "" {
-		parts = append(parts, "platform")
-	}
-	call := func(part string, arguments ...string) error {
-		command := exec.CommandContext(ctx, o.program, arguments...)
-		command.Dir = filepath.Join(folder, "deploy/terraform/environments/stage", part)
-		command.Stdout, command.Stderr = out, out
-		command.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool { // tokens and keys of whoever calls
-			return strings.HasPrefix(variable, "DIGITALOCEAN_") || strings.HasPrefix(variable, "SPACES_") || strings.HasPrefix(variable, "AWS_") || strings.HasPrefix(variable, "TF_")
-		})
-		command.Env = append(command.Env, "DIGITALOCEAN_API_URL="+api, "DIGITALOCEAN_TOKEN=emulated", "AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=secret",
-			"TF_CLI_CONFIG_FILE="+filepath.Join(folder, "providers/rc"), "TF_INPUT=0", "TF_IN_AUTOMATION=1", "TF_VAR_kubeconfig="+o.kubeconfig)
-		if err := command.Run(); err != nil {
-			return fmt.Errorf("%s: %s: %w", part, strings.Join(arguments, " "), err)
+	for _, environment := range []string{"stage", "production"} {
+		e := emulation{options: o, folder: filepath.Join(folder, "deploy/terraform/environments", environment), out: out, environ: []string{
+			"DIGITALOCEAN_API_URL=" + api, "DIGITALOCEAN_TOKEN=emulated", "AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=secret", "AWS_REQUEST_CHECKSUM_CALCULATION=when_required",
+			"AWS_RESPONSE_CHECKSUM_VALIDATION=when_required", "TF_CLI_CONFIG_FILE=" + filepath.Join(folder, "providers/rc"), "TF_INPUT=0", "TF_IN_AUTOMATION=1", "TF_VAR_kubeconfig=" + o.kubeconfig}}
+		if err := e.run(ctx, spaces); err != nil {
+			return fmt.Errorf("%s: %w", environment, err)
 		}
-		return nil
+		if left, unknown := account.Left(), account.Unknown(); len(left) > 0 || len(unknown) > 0 {
+			return fmt.Errorf("%s: left after the destruction: %v; calls that the emulator was not taught: %v", environment, left, unknown)
+		}
+		fmt.Fprintf(out, "emulated: %s was applied, had nothing to do at the second plan, was destroyed, and nothing is left\n", environment)
 	}
-	for _, part := range parts {
-		example := filepath.Join(folder, "deploy/terraform/environments/stage", part, "own.auto.tfvars")
+	return nil
+}
+
+// emulation is one environment.
+type emulation struct {
+	options
+
+	folder  string
+	environ []string
+	out     io.Writer
+}
+
+// call runs the program in a root.
+func (e emulation) call(ctx context.Context, out io.Writer, part string, arguments ...string) error {
+	command := exec.CommandContext(ctx, e.program, arguments...)
+	command.Dir = filepath.Join(e.folder, part)
+	command.Stdout, command.Stderr = out, e.out
+	command.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool { // tokens and keys of whoever calls
+		return strings.HasPrefix(variable, "DIGITALOCEAN_") || strings.HasPrefix(variable, "SPACES_") || strings.HasPrefix(variable, "AWS_") || strings.HasPrefix(variable, "TF_")
+	})
+	command.Env = append(command.Env, e.environ...)
+	if err := command.Run(); err != nil {
+		return fmt.Errorf("%s: %s: %w", part, strings.Join(arguments, " "), err)
+	}
+	return nil
+}
+
+// run applies, plans again and destroys.
+func (e emulation) run(ctx context.Context, spaces string) error {
+	type part struct {
+		name string
+		only []string
+	}
+	parts := []part{{name: "cluster"}}
+	if e.kubeconfig != "" {
+		parts = append(parts, part{"platform", []string{"-target=module.rbac"}})
+	}
+	for _, p := range parts {
+		example := filepath.Join(e.folder, p.name, "own.auto.tfvars")
 		if err := os.Rename(example+".example", example); err != nil {
 			return err
 		}
-		if err := call(part, "init", "-backend-config=endpoints={s3=\""+spaces+"\"}"); err != nil {
+		if err := e.call(ctx, e.out, p.name, "init", "-backend-config=endpoints={s3=\""+spaces+"\"}"); err != nil {
 			return err
 		}
-		if err := call(part, "apply", "-auto-approve"); err != nil {
+		if err := e.call(ctx, e.out, p.name, append([]string{"apply", "-auto-approve"}, p.only...)...); err != nil {
 			return err
 		}
-		if err := call(part, "plan", "-detailed-exitcode"); err != nil {
+		if err := e.call(ctx, e.out, p.name, append([]string{"plan", "-detailed-exitcode"}, p.only...)...); err != nil {
 			return fmt.Errorf("the second plan is not empty: %w", err)
 		}
 	}
 	slices.Reverse(parts)
-	for _, part := range parts {
-		if err := call(part, "destroy", "-auto-approve"); err != nil {
+	for _, p := range parts {
+		var protected bytes.Buffer
+		if err := e.call(ctx, &protected, p.name, "state", "list"); err != nil {
+			return err
+		}
+		for address := range strings.FieldsSeq(protected.String()) {
+			if strings.Contains(address, "terraform_data.protection") { // production's
+				if err := e.call(ctx, e.out, p.name, "state", "rm", address); err != nil {
+					return err
+				}
+			}
+		}
+		if err := e.call(ctx, e.out, p.name, append([]string{"destroy", "-auto-approve"}, p.only...)...); err != nil {
 			return err
 		}
 	}
-	if left, unknown := account.Left(), account.Unknown(); len(left) > 0 || len(unknown) > 0 {
-		return fmt.Errorf("left after the destruction: %v; calls that the emulator was not taught: %v", left, unknown)
-	}
-	fmt.Fprintln(out, "emulated: applied, nothing to do at the second plan, destroyed, and nothing is left")
 	return nil
 }
 

@@ -7,6 +7,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tienda/test/digitalocean"
 )
 
 // TestRun goes the whole way with providers that replay recordings, which call nobody: that the real ones find in the emulator what
@@ -36,12 +40,30 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	kubeconfig := filepath.Join(folder, "kubeconfig")
-	if err := os.WriteFile(kubeconfig, nil, 0o600); err != nil {
-		t.Fatal(err)
+	const file = `
+current-context: throw-away
+contexts: [{name: throw-away, context: {cluster: here, user: admin}}, {name: other, context: {cluster: there, user: nobody}}]
+clusters: [{name: there, cluster: {server: "https://other.example.com"}}, {name: here, cluster: {server: "https://127.0.0.1:1", certificate-authority-data: Y2E=}}]
+users: [{name: admin, user: {client-certificate: cert.pem, client-key-data: a2V5}}]
+`
+	for name, text := range map[string]string{"kubeconfig": file, "cert.pem": "cert"} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := digitalocean.Access{Server: "https://127.0.0.1:1", CA: []byte("ca"), Certificate: []byte("cert"), CertificateKey: []byte("key")}
+	if got, err := access(kubeconfig); err != nil || !cmp.Equal(got, want) {
+		t.Errorf("access(%s) = %+v, %v; want %+v", file, got, err, want)
 	}
 	var out bytes.Buffer
-	if err := run(t.Context(), options{root: "../../..", providers: folder, program: wrapper, kubeconfig: kubeconfig}, &out); err != nil || !strings.Contains(out.String(), "nothing is left") {
+	if err := run(t.Context(), options{root: "../../..", providers: folder, program: wrapper, kubeconfig: kubeconfig}, &out); err != nil || strings.Count(out.String(), "nothing is left") != 2 {
 		t.Errorf("%v\n%s", err, out.String())
+	}
+	if err := os.WriteFile(kubeconfig, []byte("current-context: nothing"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := access(kubeconfig); err == nil || !strings.Contains(err.Error(), "names no cluster") {
+		t.Errorf("a kubeconfig that leads nowhere: %v", err)
 	}
 	if err := os.Remove(filepath.Join(folder, "terraform-provider-kubernetes_v3.2.1")); err != nil {
 		t.Fatal(err)
