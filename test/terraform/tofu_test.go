@@ -114,7 +114,8 @@ func workspaceIn(t *testing.T, program, folder string) *workspace {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &workspace{t, program, folder, []string{"TF_CLI_CONFIG_FILE=" + filepath.Join(providers, "rc"), "REPLAY=" + schemas, "TF_IN_AUTOMATION=1", "CHECKPOINT_DISABLE=1", "TF_INPUT=0"}}
+	return &workspace{t, program, folder, []string{"TF_CLI_CONFIG_FILE=" + filepath.Join(providers, "rc"), "REPLAY=" + schemas, "TF_IN_AUTOMATION=1", "CHECKPOINT_DISABLE=1", "TF_INPUT=0",
+		"GOGC=off", "GOMEMLIMIT=512MiB"}} // hundreds of processes that live for a second have nothing to collect
 }
 
 // command is a call of the program.
