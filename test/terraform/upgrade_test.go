@@ -47,6 +47,10 @@ func TestUpgradeDrill(t *testing.T) {
 					t.Errorf("after %s there is something to do:\n%s", to, out)
 				}
 			}
+			// How many nodes there are is the autoscaler's business after the start.
+			if out := w.run("plan", "-var", `pool={size="s-2vcpu-2gb",start_nodes=5,min_nodes=2,max_nodes=5}`); !strings.Contains(out, "No changes.") {
+				t.Errorf("the number of nodes is fought over:\n%s", out)
+			}
 			offered("1.35.6-do.0")
 			upgrade("1.35.5-do.2", "1.35.6-do.0")
 			const next = "kubernetes_minor=1.36"
