@@ -64,6 +64,8 @@ type Backup struct {
 	SHA256  string    `json:"sha256"` // of the object
 	Server  string    `json:"server"`
 	Schemas []string  `json:"schemas"`
+	// Rows is what the server had, counted when the dump began; nil when nobody has counted.
+	Rows Counts `json:"rows,omitempty"`
 	// Position is where in the server's binary logs the dump was taken; nil when it wrote none.
 	Position *Position `json:"position,omitempty"`
 	Program  string    `json:"program"`

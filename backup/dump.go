@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"tienda/sqldb"
 )
 
@@ -36,10 +38,18 @@ func (s *Store) Create(ctx context.Context, config sqldb.Config, program string,
 		return Backup{}, err
 	}
 	seen := &sqlSeen{}
-	b.Size, b.SHA256, err = s.putStream(ctx, b.object(), func(w io.Writer) error {
-		return s.dump(ctx, server, append(arguments, b.Schemas...), seen, w)
+	group, working := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		b.Rows, err = server.count(working, b.Schemas)
+		return err
 	})
-	if err != nil {
+	group.Go(func() (err error) {
+		b.Size, b.SHA256, err = s.putStream(working, b.object(), func(w io.Writer) error {
+			return s.dump(working, server, append(arguments, b.Schemas...), seen, w)
+		})
+		return err
+	})
+	if err := group.Wait(); err != nil {
 		return Backup{}, fmt.Errorf("back up: %w", err)
 	}
 	b.Bytes = seen.length

@@ -142,6 +142,7 @@ func (m *Monitor) Collect(out chan<- prometheus.Metric) {
 	gauge("count", "Backups in the bucket.", float64(m.count))
 	gauge("last_timestamp_seconds", "When the newest backup was finished.", seconds(m.newest.Finished))
 	gauge("last_size_bytes", "Size of the newest backup.", float64(m.newest.Size))
+	gauge("last_rows", "Rows in the newest backup.", float64(m.newest.Rows.Total()))
 	gauge("point_in_time", "1 when the newest backup has binary logs behind it.", one(m.logs))
 	gauge("good_timestamp_seconds", "When the newest backup was finished that a restore test has found good.", seconds(m.good.Finished))
 	gauge("restore_test_missing", "Backups in the bucket that were not tested yet.", float64(m.tests.missing))

@@ -41,6 +41,8 @@ type Restored struct {
 	// were none it is the time of the dump.
 	Logs int       `json:"logs"`
 	Last time.Time `json:"last"`
+	// Lacks is what the dump did not bring back of what the server had when it was taken; it should be empty.
+	Lacks string `json:"lacks,omitempty"`
 	// Whole is false when binary logs in the bucket could not be applied because others before them are missing.
 	Whole bool `json:"whole"`
 }
@@ -114,6 +116,15 @@ func (s *Store) bringBack(ctx context.Context, server *server, here fetched, end
 		return Restored{}, err
 	}
 	restored := Restored{Backup: b, Logs: len(here.logs), Last: b.Started}
+	if b.Rows != nil {
+		there, err := server.count(ctx, b.Schemas)
+		if err != nil {
+			return Restored{}, err
+		}
+		if restored.Lacks = b.Rows.lacks(there); restored.Lacks != "" {
+			s.log.ErrorContext(ctx, "the dump has not brought everything back", "backup", b.Name, "lacks", restored.Lacks)
+		}
+	}
 	if len(here.logs) == 0 {
 		return restored, nil
 	}

@@ -173,6 +173,9 @@ func (s *Store) tryRestore(ctx context.Context, b Backup, next *Position, folder
 	if err != nil {
 		return restored, err
 	}
+	if restored.Lacks != "" {
+		return restored, fmt.Errorf("it lacks what the server had when it was taken: %s", restored.Lacks)
+	}
 	if restored.Whole = whole; !whole {
 		return restored, fmt.Errorf("a part of the binary logs behind it is missing, so that it comes back until %s and not further: take a backup now", restored.Last.UTC().Format(time.RFC3339))
 	}

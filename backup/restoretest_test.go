@@ -182,3 +182,65 @@ func TestRestoreTestsWithLogs(t *testing.T) {
 		t.Errorf("orders in what was restored, the newest first (-want +got):\n%s", diff)
 	}
 }
+
+// TestLacks: tables and rows that are gone are told, and a queue that was emptied meanwhile is not.
+func TestLacks(t *testing.T) {
+	t.Parallel()
+	had := Counts{"shop_order": {"orders": 50, "queue": 3}, "shop_user": {"users": 2}}
+	for _, test := range []struct {
+		name  string
+		there Counts
+		want  string
+	}{
+		{"all", Counts{"shop_order": {"orders": 51, "queue": 3}, "shop_user": {"users": 2}}, ""},
+		{"an emptied queue", Counts{"shop_order": {"orders": 49, "queue": 0}, "shop_user": {"users": 2}}, ""},
+		{"no orders", Counts{"shop_order": {"orders": 0, "queue": 3}, "shop_user": {"users": 2}}, "the 50 rows of shop_order.orders"},
+		{"no users", Counts{"shop_order": {"orders": 50, "queue": 3}, "shop_user": {"users": 0}}, "the 2 rows of the schema shop_user"},
+		{"no table", Counts{"shop_order": {"orders": 50}, "shop_user": {"users": 2}}, "the table shop_order.queue"},
+		{"nothing", Counts{}, "the table shop_order.orders, the table shop_order.queue, the table shop_user.users"},
+	} {
+		if got := had.lacks(test.there); got != test.want {
+			t.Errorf("with %s: it lacks %q, want %q", test.name, got, test.want)
+		}
+	}
+}
+
+// TestEmptyDump: a backup with nothing in it of a server that had something is no good, whole as its dump may be; a restore says so.
+func TestEmptyDump(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	writes, reads := newKeys(t)
+	store, reader := NewStore(s.bucket(t), writes, quiet()), NewStore(s.bucket(t), reads, quiet())
+	d := newDatabase(t)
+	d.account()
+	d.fill()
+	full, err := store.Create(t.Context(), d.backup, "test", time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(Counts{"tienda_order": {"orders": 1}, "tienda_user": {"users": 1}}, full.Rows); diff != "" || full.Rows.Total() != 2 {
+		t.Errorf("counted (-want +got):\n%s", diff)
+	}
+	d.exec("DELETE FROM tienda_order.orders", "DROP TABLE tienda_user.users")
+	empty, err := store.Create(t.Context(), d.backup, "test", time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.bucket.remove(t.Context(), full.manifest()); err != nil {
+		t.Fatal(err)
+	}
+	empty.Rows = full.Rows
+	if err := store.putJSON(t.Context(), empty.manifest(), empty); err != nil {
+		t.Fatal(err)
+	}
+	const lacks = "the 1 rows of the schema tienda_order, the table tienda_user.users"
+	tested, _, err := reader.TestRestores(t.Context(), TestOptions{Now: time.Now, Look: func(context.Context, sqldb.Config, Restored) error { return nil }})
+	if err == nil || len(tested) != 1 || tested[0].Test.OK || !strings.Contains(err.Error(), lacks) {
+		t.Errorf("TestRestores = %+v, %v, want an error with %q", tested, err, lacks)
+	}
+	d.db.Close()
+	restored, err := reader.Restore(t.Context(), d.Server, RestoreOptions{Name: empty.Name, Replace: true})
+	if err != nil || restored.Lacks != lacks {
+		t.Errorf("Restore = %+v, %v, want that it lacks %q", restored, err, lacks)
+	}
+}

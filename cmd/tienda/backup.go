@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -202,7 +203,7 @@ func (c *backupList) Run(ctx context.Context, term terminal, environ environment
 		return encoder.Encode(backups)
 	}
 	table := tabwriter.NewWriter(term.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "BACKUP\tFINISHED\tBYTES\tSCHEMAS\tBINARY LOG\tTESTED")
+	fmt.Fprintln(table, "BACKUP\tFINISHED\tBYTES\tSCHEMAS\tROWS\tBINARY LOG\tTESTED")
 	for _, b := range backups {
 		position, tested := "none", "not yet"
 		if b.Position != nil {
@@ -214,7 +215,7 @@ func (c *backupList) Run(ctx context.Context, term terminal, environ environment
 		case b.Test != nil:
 			tested = "failed, " + b.Test.Finished.Format(time.RFC3339) + ": " + b.Test.Error
 		}
-		fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%s\t%s\n", b.Name, b.Finished.Format(time.RFC3339), b.Size, len(b.Schemas), position, tested)
+		fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%d\t%s\t%s\n", b.Name, b.Finished.Format(time.RFC3339), b.Size, len(b.Schemas), b.Rows.Total(), position, tested)
 	}
 	return table.Flush()
 }
@@ -305,6 +306,9 @@ func lookAtRestored(ctx context.Context, server sqldb.Config, restored backup.Re
 		slices.Sort(missing)
 		return fmt.Errorf("it lacks the schemas %s: may the account that takes backups read them?", strings.Join(missing, ", "))
 	}
+	if err := haveTables(ctx, configs); err != nil {
+		return err
+	}
 	for name, config := range configs {
 		db, err := sqldb.Open(ctx, config, schemas()[name]...)
 		if err != nil {
@@ -322,6 +326,25 @@ func lookAtRestored(ctx context.Context, server sqldb.Config, restored backup.Re
 		var text strings.Builder
 		_, _ = result.WriteTo(&text) // it never fails
 		return fmt.Errorf("the audit finds %d violations:\n%s", result.Violations, text.String())
+	}
+	return nil
+}
+
+// haveTables is an error when a service's schema has no tables: to bring it up to date would make them, and an empty shop has no violations.
+func haveTables(ctx context.Context, configs map[string]sqldb.Config) error {
+	for _, name := range slices.Sorted(maps.Keys(configs)) {
+		db, err := sqldb.OpenToRead(ctx, configs[name])
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		tables := 0
+		err = db.QueryRow(ctx, `SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE()`).Scan(&tables)
+		if err = errors.Join(err, db.Close()); err != nil {
+			return fmt.Errorf("count the tables of %s: %w", name, err)
+		}
+		if tables == 0 && name != "zipkin" { // traces may be kept elsewhere
+			return fmt.Errorf("the schema of %s has no tables: it is not a shop's, or was taken before there was one", name)
+		}
 	}
 	return nil
 }
@@ -426,6 +449,9 @@ func (c *restoreCommand) Run(ctx context.Context, term terminal, environ environ
 	}
 	fmt.Fprintf(term.out, "restored %s and %d binary logs, until %s, in %s\n", restored.Backup.Name, restored.Logs, restored.Last.UTC().Format(time.RFC3339),
 		time.Since(start).Round(100*time.Millisecond))
+	if restored.Lacks != "" {
+		fmt.Fprintln(term.out, "the dump did not bring back what the server had when it was taken: "+restored.Lacks+"; look for an older backup with tienda backup list")
+	}
 	fmt.Fprintln(term.out, "now look at it with tienda audit, then start the shop; what ships its binary logs takes its first backup by itself")
 	return nil
 }

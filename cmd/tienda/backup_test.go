@@ -112,8 +112,8 @@ func TestBackupList(t *testing.T) {
 		answer.Body.Close()
 	}
 	put("dumps/20260102T030405Z-1f3a.sql.gz.age", "dump")
-	put("dumps/20260102T030405Z-1f3a.json", `{"name":"20260102T030405Z-1f3a","size":4,"finished":"2026-01-02T03:05:00Z","schemas":["a","b"],"position":{"file":"binlog.000007","offset":42}}`)
-	const line = "20260102T030405Z-1f3a  2026-01-02T03:05:00Z  4      2        binlog.000007:42  "
+	put("dumps/20260102T030405Z-1f3a.json", `{"name":"20260102T030405Z-1f3a","size":4,"finished":"2026-01-02T03:05:00Z","schemas":["a","b"],"rows":{"a":{"orders":40},"b":{"users":2}},"position":{"file":"binlog.000007","offset":42}}`)
+	const line = "20260102T030405Z-1f3a  2026-01-02T03:05:00Z  4      2        42    binlog.000007:42  "
 	for _, test := range []struct{ record, want string }{
 		{"", "not yet"},
 		{"nonsense", "not yet"},
@@ -173,6 +173,34 @@ func TestIncompleteBackup(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("a backup of %s = %v, want an error with %q", test.schemas, err, test.want)
 		}
+	}
+}
+
+// TestBackupOfNoTables: a backup of schemas in which there is nothing yet is not good, though a start of the program would make their tables.
+func TestBackupOfNoTables(t *testing.T) {
+	t.Parallel()
+	server, err := backup.StartPrivate(t.Context(), true, t.TempDir(), 0, "--skip-log-bin")
+	if err != nil {
+		t.Fatalf("%v; test/mariadb.sh installs MariaDB", err)
+	}
+	t.Cleanup(server.Kill)
+	var restored backup.Restored
+	for name := range schemas() {
+		// A connection that makes its schema is all that it takes.
+		config := databaseOf(name, "", environment{"SPRING_DATASOURCE_URL=" + server.Server.URL + "tienda?createDatabaseIfNotExist=true", "SPRING_DATASOURCE_USERNAME=root"}, true)
+		db, err := sqldb.Open(t.Context(), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		schema, _, _ := strings.Cut(config.URL[strings.LastIndexByte(config.URL, '/')+1:], "?")
+		restored.Backup.Schemas = append(restored.Backup.Schemas, schema)
+	}
+	restored.Last = time.Now()
+	if err := lookAtRestored(t.Context(), server.Server, restored); err == nil || !strings.Contains(err.Error(), "has no tables") {
+		t.Errorf("a backup of empty schemas = %v, want an error", err)
 	}
 }
 
