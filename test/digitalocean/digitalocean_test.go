@@ -194,6 +194,7 @@ func TestKubernetes(t *testing.T) {
 		t.Errorf("kubeconfig %v, %v", config, err)
 	}
 	pools(t, c, running)
+	registry(t, c, cluster.ID)
 	if _, _, err := c.Kubernetes.Update(ctx, cluster.ID, &godo.KubernetesClusterUpdateRequest{Name: "ecommerce-stage", HA: godo.PtrTo(true)}); err != nil {
 		t.Error(err)
 	}
@@ -220,6 +221,26 @@ func TestKubernetes(t *testing.T) {
 	if len(s.Left()) > 0 || len(s.Unknown()) > 0 {
 		t.Errorf("left %v, unknown %v", s.Left(), s.Unknown())
 	}
+}
+
+// registry lets a cluster pull from the account's registry, and no more.
+func registry(t *testing.T, c *godo.Client, cluster string) {
+	t.Helper()
+	ctx, request := t.Context(), &godo.KubernetesClusterRegistryRequest{ClusterUUIDs: []string{cluster}}
+	for _, enabled := range []bool{true, false} {
+		ask := c.Kubernetes.AddRegistry
+		if !enabled {
+			ask = c.Kubernetes.RemoveRegistry
+		}
+		if _, err := ask(ctx, request); err != nil {
+			t.Error(err)
+		}
+		if got, _, err := c.Kubernetes.Get(ctx, cluster); err != nil || got.RegistryEnabled != enabled {
+			t.Errorf("the cluster pulls from the registry: %+v, %v; want %v", got, err, enabled)
+		}
+	}
+	_, err := c.Kubernetes.AddRegistry(ctx, &godo.KubernetesClusterRegistryRequest{ClusterUUIDs: []string{"00000000-0000-0000-0000-000000000000"}})
+	refused(t, "a registry for a cluster that is not there", err, http.StatusNotFound, "")
 }
 
 // pools adds a pool, changes it and takes it away.

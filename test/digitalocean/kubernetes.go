@@ -87,7 +87,29 @@ func (s *Server) kubernetes() {
 		e.value.VersionSlug, e.waiting = request.VersionSlug, s.options.Polls
 		return http.StatusAccepted, nil, nil
 	})
+	s.route("POST /v2/kubernetes/registry", func(r *http.Request) (int, any, error) { return s.integrate(r, true) })
+	s.route("DELETE /v2/kubernetes/registry", func(r *http.Request) (int, any, error) { return s.integrate(r, false) })
 	s.pools()
+}
+
+// integrate lets clusters pull from the account's registry, or no more.
+func (s *Server) integrate(r *http.Request, enabled bool) (int, any, error) {
+	request, err := read[godo.KubernetesClusterRegistryRequest](r)
+	if err != nil {
+		return 0, nil, err
+	}
+	if len(request.ClusterUUIDs) == 0 {
+		return 0, nil, unprocessable("validation error: cluster_uuids is required")
+	}
+	for _, id := range request.ClusterUUIDs {
+		if s.clusters.items[id] == nil {
+			return 0, nil, notFound()
+		}
+	}
+	for _, id := range request.ClusterUUIDs {
+		s.clusters.items[id].value.RegistryEnabled = enabled
+	}
+	return http.StatusNoContent, nil, nil
 }
 
 // cluster adds a route below a cluster.

@@ -97,6 +97,11 @@ func (m *maker) make(kind string, r resource) {
 		var cluster *godo.KubernetesCluster
 		if cluster, _, err = m.c.Kubernetes.Create(ctx, m.clusterRequest(r)); err == nil {
 			m.cluster = cluster.ID
+			if as[struct {
+				Registry bool `json:"registry_integration"`
+			}](m.t, r).Registry { // a call of its own, also the provider's
+				_, err = m.c.Kubernetes.AddRegistry(ctx, &godo.KubernetesClusterRegistryRequest{ClusterUUIDs: []string{cluster.ID}})
+			}
 		}
 	case "database_cluster":
 		v := as[struct {
