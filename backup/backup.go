@@ -7,6 +7,7 @@
 // encrypted for the holders of age keys (age-encryption.org) before they leave; whoever writes backups
 // needs no key that opens them.
 //
+//	owner.json                             whose backups they are: [Owner]
 //	dumps/20260102T030405Z-1f3a.sql.gz.age a dump, and beside it, written when the dump is whole:
 //	dumps/20260102T030405Z-1f3a.json       what is in it: [Backup]
 //	binlogs/HISTORY/binlog.000007/ID/00000000000004-00000000081920-1767323045.gz.age

@@ -80,7 +80,7 @@ func (s *stand) change(t *testing.T, name string, change func([]byte) []byte) {
 		t.Fatal(err)
 	}
 	text = change(text)
-	if _, err := s.backend.PutObject("backups", "shop/"+name, map[string]string{}, strings.NewReader(string(text)), int64(len(text)), nil); err != nil {
+	if _, err := s.backend.PutObject("backups", "shop/"+name, object.Metadata, strings.NewReader(string(text)), int64(len(text)), nil); err != nil {
 		t.Fatal(err)
 	}
 }

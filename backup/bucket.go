@@ -22,6 +22,9 @@ type Place struct {
 	// Region is one that the service wants to be told; "us-east-1" when it is empty, which most take.
 	Region               string
 	AccessKey, SecretKey string
+	// Owner is the name of the shop whose backups are in the folder. When it is empty it is the server that they are taken of: good as long as no other
+	// server takes its place.
+	Owner string
 	// Transport makes the calls; nil is a usual one.
 	Transport http.RoundTripper
 }
@@ -31,6 +34,7 @@ type Bucket struct {
 	client         *minio.Client
 	bucket, prefix string
 	place          string
+	owner          string
 }
 
 // partSize is how much of an object that is sent in parts is kept in memory. S3 takes 10,000 parts, so no object is
@@ -60,7 +64,7 @@ func OpenBucket(place Place) (*Bucket, error) {
 	if prefix != "" {
 		prefix += "/"
 	}
-	return &Bucket{client: client, bucket: bucket, prefix: prefix, place: u.Scheme + "://" + u.Host + "/" + bucket + "/" + prefix}, nil
+	return &Bucket{client: client, bucket: bucket, prefix: prefix, place: u.Scheme + "://" + u.Host + "/" + bucket + "/" + prefix, owner: place.Owner}, nil
 }
 
 // String is the address, for messages.

@@ -61,11 +61,11 @@ func (b *Bucket) Diagnose(ctx context.Context) (Diagnosis, error) {
 		return err
 	}
 	if err := write(); err != nil {
-		switch minio.ToErrorResponse(err).Code {
-		case "NotImplemented", "InvalidArgument", "InvalidRequest", "MethodNotAllowed":
+		switch answer := minio.ToErrorResponse(err); {
+		case unknownCondition(answer):
 			found.Conditional = Refused
 			return found, nil
-		case minio.PreconditionFailed:
+		case answer.Code == minio.PreconditionFailed:
 			return found, fmt.Errorf("store %s%s: the write arrived twice, or the service says of an object that nobody made that it is there: try again", b.place, name)
 		}
 		return found, b.failed("store", name, err)
@@ -81,4 +81,13 @@ func (b *Bucket) Diagnose(ctx context.Context) (Diagnosis, error) {
 		found.Conditional = Ignored
 	}
 	return found, nil
+}
+
+// unknownCondition reports whether a service refuses a write because it does not know its condition.
+func unknownCondition(answer minio.ErrorResponse) bool {
+	switch answer.Code {
+	case "NotImplemented", "InvalidArgument", "InvalidRequest", "MethodNotAllowed":
+		return true
+	}
+	return false
 }

@@ -25,6 +25,13 @@ func (s *Store) Create(ctx context.Context, config sqldb.Config, program string,
 		return Backup{}, err
 	}
 	defer func() { _ = server.close() }() // nothing was written
+	name, err := s.owner(ctx, server)
+	if err == nil {
+		err = s.own(ctx, name, now)
+	}
+	if err != nil {
+		return Backup{}, err
+	}
 	b := Backup{Started: now().UTC().Truncate(time.Second), Server: server.version, Program: program}
 	b.Name = newName(b.Started)
 	if b.Schemas, err = server.schemas(ctx); err != nil {

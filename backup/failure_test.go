@@ -250,6 +250,10 @@ func TestAnotherServer(t *testing.T) {
 	second.account()
 	second.fill()
 	second.order("on the second")
+	if _, err := store.Create(t.Context(), second.backup, "test", time.Now); !errors.Is(err, ErrOwner) || !strings.Contains(err.Error(), "tienda backup take-over") {
+		t.Errorf("Create of another server = %v, want a refusal that says what to do", err)
+	}
+	takeOver(t, store, second)
 	time.Sleep(1100 * time.Millisecond) // the clock of a bucket counts seconds
 	p, stop = ship(t, store, second.backup)
 	until(t, "the second has a backup", func() bool { return count() == 2 })

@@ -41,6 +41,8 @@ type Restored struct {
 	// were none it is the time of the dump.
 	Logs int       `json:"logs"`
 	Last time.Time `json:"last"`
+	// Owner is whose the folder of the backups is, if it is not of who was restored: nobody who is not the owner writes to it.
+	Owner string `json:"owner,omitempty"`
 	// Lacks is what the dump did not bring back of what the server had when it was taken; it should be empty.
 	Lacks string `json:"lacks,omitempty"`
 	// Whole is false when binary logs in the bucket could not be applied because others before them are missing.
@@ -84,8 +86,18 @@ func (s *Store) Restore(ctx context.Context, config sqldb.Config, o RestoreOptio
 	if err != nil {
 		return Restored{}, err
 	}
+	name, err := s.owner(ctx, server)
+	if err != nil {
+		return Restored{}, err
+	}
+	owner, err := s.Owner(ctx)
+	if err != nil {
+		return Restored{}, err
+	}
 	restored, err := s.bringBack(ctx, server, here, end)
-	restored.Whole = whole
+	if restored.Whole = whole; owner.Name != name {
+		restored.Owner = owner.Name
+	}
 	return restored, err
 }
 

@@ -71,6 +71,15 @@ type TestOptions struct {
 // bucket. It returns the backups that were tested, and how many it has left for the next time. An error means that one is no
 // good, or could not be tested; the others are tested all the same.
 func (s *Store) TestRestores(ctx context.Context, o TestOptions) (tested []Backup, left int, err error) {
+	if s.bucket.owner != "" { // without a name it would be a server, and there is none
+		owner, err := s.Owner(ctx)
+		if err == nil && owner.Name != "" {
+			err = owner.is(s.bucket.owner, s.bucket)
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+	}
 	backups, err := s.List(ctx)
 	if err != nil {
 		return nil, 0, err

@@ -108,6 +108,13 @@ func (p *Shipper) follow(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { _ = server.close() }() // nothing was written
+	name, err := p.store.owner(ctx, server)
+	if err == nil {
+		err = p.store.own(ctx, name, p.options.Now)
+	}
+	if err != nil {
+		return err
+	}
 	at, err := p.resume(ctx, server)
 	if err != nil {
 		return err
@@ -145,8 +152,11 @@ func (p *Shipper) follow(ctx context.Context) (err error) {
 	for {
 		select {
 		case <-tick.C:
-			err := p.ship(ctx, server, spool, at, finished)
-			if (errors.Is(err, errNoBinlog) || errors.Is(err, errSilent)) && ctx.Err() == nil {
+			err := p.store.own(ctx, name, p.options.Now) // which may have changed: another is in the place of this one
+			if !errors.Is(err, ErrOwner) {
+				err = p.ship(ctx, server, spool, at, finished)
+			}
+			if (errors.Is(err, errNoBinlog) || errors.Is(err, errSilent) || errors.Is(err, ErrOwner)) && ctx.Err() == nil {
 				stop()
 				return errors.Join(err, ended(command, <-over))
 			}

@@ -27,18 +27,20 @@ import (
 
 // backupCommand is everything about backups but the way back, which is [restoreCommand].
 type backupCommand struct {
-	Create  backupCreate  `cmd:"" help:"Take a backup of all schemas of a MySQL server, and delete those that are too old."`
-	Ship    backupShip    `cmd:"" help:"Ship the server's binary logs until it is stopped, and serve metrics."`
-	List    backupList    `cmd:"" help:"List the backups that are whole, the newest first."`
-	Fetch   backupFetch   `cmd:"" help:"Write the SQL of a backup to a file."`
-	Test    backupTest    `cmd:"" help:"Restore the backups that were not tested yet, and the newest, into servers that are thrown away, audit them, and leave the results in the bucket."`
-	Keygen  backupKeygen  `cmd:"" help:"Make a private key, and print its public key."`
-	Install backupInstall `cmd:"" help:"Copy the program and the root certificates into a folder, for a container with the database's own tools."`
+	Create   backupCreate   `cmd:"" help:"Take a backup of all schemas of a MySQL server, and delete those that are too old."`
+	Ship     backupShip     `cmd:"" help:"Ship the server's binary logs until it is stopped, and serve metrics."`
+	List     backupList     `cmd:"" help:"List the backups that are whole, the newest first."`
+	Fetch    backupFetch    `cmd:"" help:"Write the SQL of a backup to a file."`
+	Test     backupTest     `cmd:"" help:"Restore the backups that were not tested yet, and the newest, into servers that are thrown away, audit them, and leave the results in the bucket."`
+	TakeOver backupTakeOver `cmd:"" help:"Make the folder of a shop or server that writes no more that of this one."`
+	Keygen   backupKeygen   `cmd:"" help:"Make a private key, and print its public key."`
+	Install  backupInstall  `cmd:"" help:"Copy the program and the root certificates into a folder, for a container with the database's own tools."`
 }
 
 // bucketFlags say where backups are. The keys of the bucket are in the environment, so that they are not among the arguments.
 type bucketFlags struct {
 	Bucket string `help:"Address of the bucket, and of a folder in it: https://HOST/BUCKET/FOLDER; TIENDA_BACKUP_BUCKET unless given." placeholder:"URL"`
+	Owner  string `help:"Name of the shop whose backups are in the folder; TIENDA_BACKUP_OWNER unless given, or else the server is the owner. Nobody else writes there." placeholder:"NAME"`
 	Region string `help:"Region of the bucket; TIENDA_BACKUP_REGION unless given, or us-east-1, which most services take." placeholder:"NAME"`
 }
 
@@ -63,11 +65,15 @@ func (f identityFlags) identity(environ environment) string {
 	return cmp.Or(f.Identity, environ.get("TIENDA_BACKUP_IDENTITY_FILE"))
 }
 
+func (f bucketFlags) owner(environ environment) string {
+	return cmp.Or(f.Owner, environ.get("TIENDA_BACKUP_OWNER"))
+}
+
 // store is the place of the backups.
 func (f bucketFlags) store(recipients []string, identity string, term terminal, environ environment) (*backup.Store, error) {
 	place := backup.Place{
 		URL: cmp.Or(f.Bucket, environ.get("TIENDA_BACKUP_BUCKET")), Region: cmp.Or(f.Region, environ.get("TIENDA_BACKUP_REGION")),
-		AccessKey: environ.get("AWS_ACCESS_KEY_ID"), SecretKey: environ.get("AWS_SECRET_ACCESS_KEY"),
+		Owner: f.owner(environ), AccessKey: environ.get("AWS_ACCESS_KEY_ID"), SecretKey: environ.get("AWS_SECRET_ACCESS_KEY"),
 	}
 	if place.URL == "" {
 		return nil, errors.New("name the bucket with --bucket or TIENDA_BACKUP_BUCKET")
@@ -197,6 +203,10 @@ func (c *backupList) Run(ctx context.Context, term terminal, environ environment
 	if err != nil {
 		return err
 	}
+	owner, err := store.Owner(ctx)
+	if err != nil {
+		return err
+	}
 	if c.JSON {
 		encoder := json.NewEncoder(term.out)
 		encoder.SetIndent("", "  ")
@@ -217,7 +227,37 @@ func (c *backupList) Run(ctx context.Context, term terminal, environ environment
 		}
 		fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%d\t%s\t%s\n", b.Name, b.Finished.Format(time.RFC3339), b.Size, len(b.Schemas), b.Rows.Total(), position, tested)
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil || owner.Name == "" {
+		return err
+	}
+	_, err = fmt.Fprintf(term.out, "the folder is that of %q since %s\n", owner.Name, owner.Since.Format(time.RFC3339))
+	return err
+}
+
+type backupTakeOver struct {
+	bucketFlags
+
+	From string `arg:"" help:"Whose the folder is until now, as tienda backup list says."`
+}
+
+// Run changes the owner of the folder.
+func (c *backupTakeOver) Run(ctx context.Context, term terminal, environ environment) error {
+	store, err := c.store(nil, "", term, environ)
+	if err != nil {
+		return err
+	}
+	var server sqldb.Config
+	if c.owner(environ) == "" {
+		if server, err = serverOf(environ); err != nil {
+			return fmt.Errorf("name the shop with --owner or TIENDA_BACKUP_OWNER, or else %w", err)
+		}
+	}
+	owner, err := store.TakeOver(ctx, server, c.From, time.Now)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(term.out, "the folder is that of %q since %s\n", owner.Name, owner.Since.Format(time.RFC3339))
+	return err
 }
 
 type backupFetch struct {
@@ -449,6 +489,9 @@ func (c *restoreCommand) Run(ctx context.Context, term terminal, environ environ
 	}
 	fmt.Fprintf(term.out, "restored %s and %d binary logs, until %s, in %s\n", restored.Backup.Name, restored.Logs, restored.Last.UTC().Format(time.RFC3339),
 		time.Since(start).Round(100*time.Millisecond))
+	if restored.Owner != "" {
+		fmt.Fprintf(term.out, "the folder is that of %q, so nothing is backed up into it from here: if this shop takes the place of that one, run tienda backup take-over %q\n", restored.Owner, restored.Owner)
+	}
 	if restored.Lacks != "" {
 		fmt.Fprintln(term.out, "the dump did not bring back what the server had when it was taken: "+restored.Lacks+"; look for an older backup with tienda backup list")
 	}

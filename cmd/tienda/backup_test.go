@@ -80,6 +80,8 @@ func TestBackupMistakes(t *testing.T) {
 		{with, "backup fetch --out " + key + " --identity " + key, "exists"},
 		{with, "backup fetch --out " + filepath.Join(t.TempDir(), "sql") + " --identity /nowhere", "private key"},
 		{with, "backup test --identity " + key, "has none"},
+		{with, "backup take-over somebody", "TIENDA_BACKUP_OWNER"},
+		{with, "backup take-over somebody --owner me", "nothing is changed"},
 		{with, "backup keygen --out " + key, "exists"},
 		{server, "restore --until yesterday --identity " + key, "2006-01-02T15:04:05Z"},
 		{server, "restore --identity " + key, "has none"},
@@ -95,24 +97,8 @@ func TestBackupMistakes(t *testing.T) {
 func TestBackupList(t *testing.T) {
 	t.Parallel()
 	environ := backupEnvironment(t)
-	bucket, err := backup.OpenBucket(backup.Place{URL: environ.get("TIENDA_BACKUP_BUCKET"), AccessKey: "a", SecretKey: "b"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	put := func(name, text string) {
-		t.Helper()
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, bucket.String()+name, strings.NewReader(text))
-		if err != nil {
-			t.Fatal(err)
-		}
-		answer, err := http.DefaultClient.Do(request)
-		if err != nil || answer.StatusCode != http.StatusOK {
-			t.Fatalf("put %s: %v, %v", name, answer, err)
-		}
-		answer.Body.Close()
-	}
-	put("dumps/20260102T030405Z-1f3a.sql.gz.age", "dump")
-	put("dumps/20260102T030405Z-1f3a.json", `{"name":"20260102T030405Z-1f3a","size":4,"finished":"2026-01-02T03:05:00Z","schemas":["a","b"],"rows":{"a":{"orders":40},"b":{"users":2}},"position":{"file":"binlog.000007","offset":42}}`)
+	put(t, environ, "dumps/20260102T030405Z-1f3a.sql.gz.age", "dump")
+	put(t, environ, "dumps/20260102T030405Z-1f3a.json", `{"name":"20260102T030405Z-1f3a","size":4,"finished":"2026-01-02T03:05:00Z","schemas":["a","b"],"rows":{"a":{"orders":40},"b":{"users":2}},"position":{"file":"binlog.000007","offset":42}}`)
 	const line = "20260102T030405Z-1f3a  2026-01-02T03:05:00Z  4      2        42    binlog.000007:42  "
 	for _, test := range []struct{ record, want string }{
 		{"", "not yet"},
@@ -121,7 +107,7 @@ func TestBackupList(t *testing.T) {
 		{`{"ok":true,"finished":"2026-01-03T00:00:00Z"}`, "good, 2026-01-03T00:00:00Z"},
 	} {
 		if test.record != "" {
-			put("dumps/20260102T030405Z-1f3a.test.json", test.record)
+			put(t, environ, "dumps/20260102T030405Z-1f3a.test.json", test.record)
 		}
 		if out, err := said(t, environ, "backup", "list"); err != nil || !strings.Contains(out, line+test.want+"\n") {
 			t.Errorf("with the record %q list = %v\n%s\nwant %s", test.record, err, out, line+test.want)
@@ -132,6 +118,47 @@ func TestBackupList(t *testing.T) {
 	if err != nil || json.Unmarshal([]byte(out), &backups) != nil || len(backups) != 1 || backups[0].Position.Offset != 42 || !backups[0].Test.OK {
 		t.Errorf("list --json = %s, %v", out, err)
 	}
+}
+
+// TestBackupTakeOver: a folder changes its owner when the one of before is named.
+func TestBackupTakeOver(t *testing.T) {
+	t.Parallel()
+	environ := backupEnvironment(t)
+	put(t, environ, "owner.json", `{"name":"old/shop","since":"2026-01-02T03:04:05Z"}`)
+	if out, err := said(t, environ, "backup", "list"); err != nil || !strings.Contains(out, `the folder is that of "old/shop" since 2026-01-02T03:04:05Z`) {
+		t.Errorf("list = %s, %v", out, err)
+	}
+	environ = append(environ, "TIENDA_BACKUP_OWNER=new/shop")
+	key := filepath.Join(t.TempDir(), "key")
+	if _, err := said(t, nil, "backup", "keygen", "--out", key); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := said(t, environ, "backup", "test", "--identity", key); err == nil || !strings.Contains(err.Error(), `tienda backup take-over "old/shop"`) {
+		t.Errorf("a test of another's backups = %v, want a refusal that says what to do", err)
+	}
+	if _, err := said(t, environ, "backup", "take-over", "other/shop"); err == nil || !strings.Contains(err.Error(), "old/shop") {
+		t.Errorf("take-over from somebody else = %v", err)
+	}
+	if out, err := said(t, environ, "backup", "take-over", "old/shop"); err != nil || !strings.Contains(out, `"new/shop"`) {
+		t.Errorf("take-over = %s, %v", out, err)
+	}
+	if _, err := said(t, environ, "backup", "test", "--identity", key); err == nil || !strings.Contains(err.Error(), "has none") {
+		t.Errorf("a test of no backups = %v", err)
+	}
+}
+
+// put stores an object in the folder of the backups.
+func put(t *testing.T, environ environment, name, text string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, environ.get("TIENDA_BACKUP_BUCKET")+"/"+name, strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil || answer.StatusCode != http.StatusOK {
+		t.Fatalf("put %s: %v, %v", name, answer, err)
+	}
+	answer.Body.Close()
 }
 
 // TestBackupMetrics: the metrics of all backups are served without a server as well.

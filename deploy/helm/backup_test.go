@@ -21,7 +21,7 @@ func TestBackupPods(t *testing.T) {
 	secrets := func(pod corev1.PodSpec) []string {
 		var names []string
 		for _, variable := range pod.Containers[0].Env {
-			if variable.ValueFrom != nil {
+			if variable.ValueFrom != nil && variable.ValueFrom.SecretKeyRef != nil {
 				names = append(names, variable.ValueFrom.SecretKeyRef.Name+"/"+variable.ValueFrom.SecretKeyRef.Key)
 			}
 		}
@@ -96,6 +96,42 @@ func TestBackupPods(t *testing.T) {
 	quiet := named[appsv1.Deployment](t, installed(t, variant{values: strings.Replace(backups, "bucket: ", "shipping: {enabled: false}, bucket: ", 1)}), "Deployment", "backup-ship")
 	if diff := cmp.Diff([]string{"backup", "ship", "--metrics-only"}, quiet.Spec.Template.Spec.Containers[0].Args); diff != "" {
 		t.Errorf("without shipping (-want +got):\n%s", diff)
+	}
+}
+
+// TestBackupOwner: each installation has a name of its own in the bucket, which upgrades keep, or the one that it is given; every pod that works on
+// backups knows it.
+func TestBackupOwner(t *testing.T) {
+	t.Parallel()
+	owner := func(objects []*unstructured.Unstructured) string {
+		return named[corev1.ConfigMap](t, objects, "ConfigMap", "backup-owner").Data["owner"]
+	}
+	first, second := installed(t, variant{values: backups}), installed(t, variant{values: backups})
+	if a, b := owner(first), owner(second); a == b || !strings.Contains(a, namespace+"/") {
+		t.Errorf("two installations are %q and %q", a, b)
+	}
+	if again := owner(installed(t, variant{values: backups}, find(t, first, "ConfigMap", "backup-owner"))); again != owner(first) {
+		t.Errorf("an upgrade makes %q of %q", again, owner(first))
+	}
+	given := installed(t, variant{values: strings.Replace(backups, "bucket: ", "owner: stage, bucket: ", 1)})
+	if slices.Contains(names(given, "ConfigMap"), "backup-owner") {
+		t.Error("a name is made though one is given")
+	}
+	for _, workload := range [][2]string{{"CronJob", "backup"}, {"Deployment", "backup-ship"}, {"CronJob", "backup-restore-test"}, {"CronJob", "restore"}} {
+		variable := func(objects []*unstructured.Unstructured) corev1.EnvVar {
+			pod, _ := podOf(t, find(t, objects, workload[0], workload[1]))
+			i := slices.IndexFunc(pod.Spec.Containers[0].Env, func(v corev1.EnvVar) bool { return v.Name == "TIENDA_BACKUP_OWNER" })
+			if i < 0 {
+				t.Fatalf("%s does not know whose the folder is", workload[1])
+			}
+			return pod.Spec.Containers[0].Env[i]
+		}
+		if v := variable(given); v.Value != "stage" {
+			t.Errorf("%s: the owner is %+v, want stage", workload[1], v)
+		}
+		if v := variable(first); v.ValueFrom == nil || v.ValueFrom.ConfigMapKeyRef == nil || v.ValueFrom.ConfigMapKeyRef.Name != "backup-owner" || v.ValueFrom.ConfigMapKeyRef.Key != "owner" {
+			t.Errorf("%s: the owner is %+v, want that of backup-owner", workload[1], v)
+		}
 	}
 }
 

@@ -290,6 +290,12 @@ spec:
         {{- with $.Values.backup.region }}
         - {name: TIENDA_BACKUP_REGION, value: {{ . }}}
         {{- end }}
+        - name: TIENDA_BACKUP_OWNER
+          {{- with $.Values.backup.owner }}
+          value: {{ . | quote }}
+          {{- else }}
+          valueFrom: {configMapKeyRef: {name: backup-owner, key: owner}}
+          {{- end }}
         - name: AWS_ACCESS_KEY_ID
           valueFrom: {secretKeyRef: {name: {{ $.Values.backup.existingSecret }}, key: access-key}}
         - name: AWS_SECRET_ACCESS_KEY
