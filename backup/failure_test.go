@@ -289,7 +289,7 @@ func TestServerWithoutRowLogs(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
 	writes, reads := newKeys(t)
-	store := NewStore(s.bucket(t), writes, quiet())
+	store := NewStore(s.named(t, "shop"), writes, quiet())
 	for _, test := range []struct{ option, want string }{{"--skip-log-bin", "log_bin"}, {"--log-bin=binlog", "binlog_format"}} {
 		server, err := StartPrivate(t.Context(), true, t.TempDir(), 0, test.option)
 		if err != nil {
