@@ -102,6 +102,7 @@ type segment struct {
 	start, end        int64
 	last              time.Time // of its events; none may have one
 	object            string
+	stored            time.Time // by the clock of the bucket
 }
 
 const segmentSuffix = ".gz.age"

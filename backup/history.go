@@ -40,6 +40,7 @@ func (s *Store) histories(ctx context.Context) ([]history, error) {
 			s.log.WarnContext(ctx, "not a part of a binary log", "object", o.name)
 			continue
 		}
+		g.stored = o.modified
 		h := byName[g.history]
 		if h == nil {
 			h = &history{name: g.history}

@@ -45,6 +45,8 @@ type Restored struct {
 	Owner string `json:"owner,omitempty"`
 	// Lacks is what the dump did not bring back of what the server had when it was taken; it should be empty.
 	Lacks string `json:"lacks,omitempty"`
+	// Clock says why a restore until a time may have ended elsewhere than was meant; it is empty when the server's clock was right.
+	Clock string `json:"clock,omitempty"`
 	// Whole is false when binary logs in the bucket could not be applied because others before them are missing.
 	Whole bool `json:"whole"`
 }
@@ -78,13 +80,16 @@ func (s *Store) Restore(ctx context.Context, config sqldb.Config, o RestoreOptio
 	if err != nil {
 		return Restored{}, err
 	}
-	end := ""
-	if !o.Until.IsZero() {
-		end = "--stop-datetime=" + o.Until.UTC().Format(time.DateTime)
-	}
 	here, err := s.fetchAll(ctx, b, logs, spool)
 	if err != nil {
 		return Restored{}, err
+	}
+	end, clock := "", ""
+	if !o.Until.IsZero() {
+		end = "--stop-datetime=" + o.Until.UTC().Format(time.DateTime)
+		if clock, err = wrongClock(logs, here, o.Until); err != nil {
+			return Restored{}, err
+		}
 	}
 	name, err := s.owner(ctx, server)
 	if err != nil {
@@ -95,7 +100,7 @@ func (s *Store) Restore(ctx context.Context, config sqldb.Config, o RestoreOptio
 		return Restored{}, err
 	}
 	restored, err := s.bringBack(ctx, server, here, end)
-	if restored.Whole = whole; owner.Name != name {
+	if restored.Whole, restored.Clock = whole, clock; owner.Name != name {
 		restored.Owner = owner.Name
 	}
 	return restored, err

@@ -489,6 +489,9 @@ func (c *restoreCommand) Run(ctx context.Context, term terminal, environ environ
 	}
 	fmt.Fprintf(term.out, "restored %s and %d binary logs, until %s, in %s\n", restored.Backup.Name, restored.Logs, restored.Last.UTC().Format(time.RFC3339),
 		time.Since(start).Round(100*time.Millisecond))
+	if restored.Clock != "" {
+		fmt.Fprintln(term.out, "look at the end of what was restored: "+restored.Clock)
+	}
 	if restored.Owner != "" {
 		fmt.Fprintf(term.out, "the folder is that of %q, so nothing is backed up into it from here: if this shop takes the place of that one, run tienda backup take-over %q\n", restored.Owner, restored.Owner)
 	}
