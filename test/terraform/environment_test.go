@@ -71,7 +71,8 @@ const helm = `#!/bin/sh
 const doctl = `#!/bin/sh
 case "$*" in
 "auth init --access-token token" | "spaces keys create bootstrap --grants bucket=;permission=fullaccess" | \
-	"registry create shop --region nyc3 --subscription-tier basic" | "registry login") echo "doctl $*" ;;
+	"registry create shop --region nyc3 --subscription-tier basic" | "registry login" | \
+	"kubernetes options versions" | "kubernetes cluster node-pool update ecommerce-stage workers --max-nodes 2") echo "doctl $*" ;;
 *) echo "doctl: not taught: $*" >&2; exit 1 ;;
 esac
 `

@@ -96,6 +96,15 @@ func TestGuide(t *testing.T) {
 			step.after()
 		}
 	}
+	inline := regexp.MustCompile("`(doctl [^`\n]+)`").FindAllStringSubmatch(guide(t), -1)
+	if len(inline) < 2 {
+		t.Errorf("the guide has the commands %q among its sentences, want two", inline)
+	}
+	for _, match := range inline {
+		if out, err := shell(match[1]); err != nil {
+			t.Errorf("%s: %v\n%s", match[1], err, out)
+		}
+	}
 	for first := range steps {
 		t.Errorf("the guide does not say %q any more", first)
 	}
