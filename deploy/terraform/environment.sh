@@ -187,14 +187,15 @@ destroy)
     say "production is not destroyed by accident: set CONFIRM=$name. Its network, cluster and database are protected beside that; docs/terraform.md says how to lift it."
     exit 1
   fi
+  open cluster
   if [ "$environment" = production ]; then
-    open cluster
     if in_root cluster state list | grep -F 'terraform_data.protection'; then
       say "the above refuses the destruction. Look at the backups; then, to lift it: $terraform -chdir=$here/environments/$environment/cluster state rm ADDRESS"
       exit 1
     fi
   fi
-  # What is in the cluster first, so that its load balancer goes too.
+  # What is in the cluster first, so that its load balancer goes too; credentials of yesterday would not do.
+  [ -z "$(cluster_id)" ] || credentials
   apply platform -destroy
   apply cluster -destroy
   ;;

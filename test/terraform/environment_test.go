@@ -213,6 +213,9 @@ func TestEnvironment(t *testing.T) {
 			if environment == "production" {
 				d.protected()
 			}
+			if err := os.Remove(filepath.Join(d.folder, ".kube/ecommerce-"+environment)); err != nil { // as good as expired
+				t.Fatal(err)
+			}
 			d.run("destroy", environment)
 			for _, name := range []string{"terraform", "platform"} {
 				if left := d.kinds(name); len(left) > 0 {
