@@ -32,6 +32,8 @@ func TestBadValues(t *testing.T) {
 			{"no e-mail with issuers on", `acme_email=`, "Give email the address that Let's Encrypt is to write to"},
 			{"a retired controller", `entry={kind="ingress-nginx",load_balancer_nodes=1}`, "Set kind to nginx, or accept_retired to true"},
 			{"the latest image", `image={repository="tienda",tag="latest"}`, "Give image a tag other than latest"},
+			{"no image", `image=null`, "Give image, here or as IMAGE with make, or set release_owner to helm"},
+			{"nobody's release", `release_owner=nobody`, "Give release_owner terraform or helm"},
 			{"a foreign name", `domain=example.org`, "Give hosts names that are the domain example.org or below it"},
 			{"before there is a cluster", `kubeconfig=nothing`, "Apply the root cluster first"},
 		},
