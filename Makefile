@@ -6,7 +6,7 @@ LINT     := $(GO) tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
 VERSION  := $(shell git describe --always --dirty --abbrev=12 2>/dev/null)
 CREATED  := $(shell git log -1 --format=%ct 2>/dev/null)
 
-.PHONY: up build test test-kubernetes test-terraform terraform-docs apply-emulated mutants proof proof-short drill check lint scan journey bench scale memory image package chart clean
+.PHONY: up build test test-kubernetes test-terraform terraform-docs apply-emulated mutants crash-points proof proof-short drill check lint scan journey bench scale memory image package chart clean
 
 up: ## run the whole shop on this machine
 	$(GO) run ./cmd/tienda up
@@ -15,11 +15,10 @@ build: ## one static binary in bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X tienda/kit.version=$(VERSION)' -o $(BIN) ./cmd/tienda
 
 # Tests that load whole shops with thousands of calls have the machine to themselves and run
-# without the race detector, which would make them some ten times slower. The planted bugs come last: each
-# is a build of its own.
+# without the race detector, which would make them some ten times slower. A shop that was killed waits for leases
+# most of the time: the planted bugs, each a build of its own, are planted meanwhile.
 LOADED := TestHotProduct|TestBadInput|TestReplicasOfEverything
 MUTANTS := TestMutantsAreCaught
-# Tests that kill processes want them to be quick.
 KILLING := TestCrashPoints
 # The race detector looks at everything. Go adds checks of pointers into its heap to it; SQLite, C that a translator made into Go,
 # has its memory elsewhere, and spent more than half of its time in them: that code does without.
@@ -30,10 +29,10 @@ test: build ## all tests, on SQLite and on a private MariaDB; then the journey
 	$(GO) test $(RACE) -tags faults ./fault
 	$(GO) test -tags faults -run '^TestFaults' ./cmd/tienda
 	./test/mariadb.sh $(GO) test -count=1 -timeout 20m -parallel 1 -run '$(LOADED)' ./cmd/tienda
-	$(GO) test -count=1 -timeout 10m -parallel 8 -run '$(KILLING)' ./test/fleet
 	./test/mariadb.sh $(GO) -C deploy test -timeout 15m ./...
 	./test/mariadb.sh $(GO) -C test/grammar test -count=1 -timeout 10m ./...
-	$(MAKE) proof-short mutants
+	$(MAKE) proof-short
+	$(MAKE) -j 2 crash-points mutants
 	./test/journey.sh
 
 # The image that the tests install; a cluster of one's own may have it under another name.
@@ -43,7 +42,10 @@ test-kubernetes: image ## the chart on a real Kubernetes: one that is brought up
 	CGO_ENABLED=0 $(GO) -C test/cluster run . -image ../../bin/tienda.oci.tar with $(GO) test -count=1 -timeout 20m -v -p 2 ./...
 
 mutants: ## every bug of test/mutants is planted, and must be caught
-	./test/mariadb.sh $(GO) test -count=1 -timeout 20m ./test/mutants
+	./test/mariadb.sh $(GO) test -count=1 -timeout 20m -parallel 4 ./test/mutants
+
+crash-points: ## a shop is killed at a sample of the points that a checkout passes; `make proof` takes all of them
+	$(GO) test -count=1 -timeout 10m -parallel 8 -run '$(KILLING)' ./test/fleet
 
 # SEED, CHECKOUTS and CLIENTS change what is proved; without SEED it is a new one each time, and printed.
 PROOF := $(GO) run ./test/proof -version '$(VERSION)' -seed $(or $(SEED),0) -clients $(or $(CLIENTS),64)
