@@ -1,5 +1,5 @@
-// Package backup_test takes backups of a shop on a real cluster, destroys its database with the volume, and brings it back
-// as docs/recovery.md says.
+// Package backup_test takes backups of a shop on a real cluster, destroys its database with the volume, and then the whole installation, and brings
+// it back each time as docs/recovery.md says.
 package backup_test
 
 import (
@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -21,7 +22,8 @@ import (
 const (
 	chart      = "../../../deploy/helm/tienda"
 	release    = "shop"
-	namespace  = "backup-stage"
+	first      = shop("backup-stage")
+	second     = shop("backup-again-stage") // which takes the place of the first
 	entry      = "backup-entry"
 	monitoring = "backup-monitoring"
 	storage    = "backup-storage" // where the bucket is
@@ -30,74 +32,136 @@ const (
 	patience = 5 * time.Minute
 )
 
-// TestBackupAndRestore is the life of a database: backups are taken and tested, it is lost with its volume, and comes back with every
-// order that was shipped.
+// shop is an installation, by its namespace.
+type shop string
+
+// TestBackupAndRestore is the life of a shop's data: backups are taken and tested, the database is lost with its volume, and then everything there is,
+// and what was shipped comes back each time: in the same installation, and in a new one.
 func TestBackupAndRestore(t *testing.T) {
 	c := clustertest.Open(t)
-	for _, name := range []string{namespace, entry, monitoring} {
+	for _, name := range []string{string(first), string(second), entry, monitoring} {
 		c.DeleteNamespace(t, name)
 	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
-		defer cancel()
-		if text, err := clustertest.TryRun(ctx, "helm", "uninstall", release, "--namespace="+namespace, "--ignore-not-found"); err != nil {
-			t.Errorf("%v\n%s", err, text)
-		}
-	})
-	c.Explain(t, namespace)
 	bucket(t, c)
 	key, public := newKey(t)
-	clustertest.Run(t, "kubectl", "create", "namespace", namespace)
-	kubectl(t, "create", "secret", "generic", "bucket", "--from-literal=access-key=test", "--from-literal=secret-key=test")
-	kubectl(t, "create", "secret", "generic", "restore-test", "--from-file=identity="+key)
-	clustertest.Run(t, "helm", append([]string{"install", release, chart, "--take-ownership"}, values(t, public)...)...)
-	c.Ready(t, namespace, patience)
-	buy(t, c, 3)
+	first.install(t, c, key, public, "false")
+	c.Ready(t, string(first), patience)
+	first.buy(t, c, 3)
 
-	job(t, "backup-1", "cronjob/backup")
-	if said := job(t, "backup-restore-test-1", "cronjob/backup-restore-test"); !strings.Contains(said, "is good: restored with") {
+	first.job(t, "backup-1", "cronjob/backup")
+	if said := first.job(t, "backup-restore-test-1", "cronjob/backup-restore-test"); !strings.Contains(said, "is good: restored with") {
 		t.Errorf("the restore test says %q", said)
 	}
-	buy(t, c, 3)
-	before := orders(t)
-	covered(t)
-	clustertest.Eventually(t, "the metrics tell of backup and test", 2*time.Minute, func(context.Context) error {
-		told := metrics(t)
-		for _, want := range []string{"backup_bucket_up 1", "backup_point_in_time 1", "backup_restore_test_ok 1"} {
+	first.buy(t, c, 3)
+	before := first.orders(t)
+	first.covered(t)
+	first.tells(t, "backup_bucket_up 1", "backup_point_in_time 1", "backup_restore_test_ok 1", "backup_restore_test_missing 0", "backup_restore_test_failed 0")
+
+	// The volume is gone, and everything in it.
+	lost := time.Now()
+	first.kubectl(t, "scale", "deployment", "--selector", components, "--replicas=0")
+	first.kubectl(t, "scale", "deployment/backup-ship", "--replicas=0")
+	first.kubectl(t, "scale", "statefulset/mysql", "--replicas=0")
+	first.kubectl(t, "wait", "--for=delete", "pod", "--selector=app.kubernetes.io/part-of=tienda,app.kubernetes.io/component notin (backup)", "--timeout=3m")
+	first.kubectl(t, "delete", "pvc/data-mysql-0", "--wait")
+	first.kubectl(t, "scale", "statefulset/mysql", "--replicas=1")
+	first.kubectl(t, "rollout", "status", "statefulset/mysql", "--timeout=5m")
+	if empty := first.query(t, "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema LIKE 'tienda%'"); empty != "0" {
+		t.Fatalf("the new volume has %s tables: nothing was destroyed", empty)
+	}
+	said := first.restore(t, "--from-file=identity="+key)
+	if strings.Contains(said, "take-over") {
+		t.Errorf("an installation that has the folder is to take it over: %s", said)
+	}
+	if after := first.orders(t); after != before {
+		t.Errorf("%s orders came back of %s", after, before)
+	}
+	first.kubectl(t, "scale", "deployment", "--selector", components, "--replicas=1")
+	first.kubectl(t, "scale", "deployment/backup-ship", "--replicas=1")
+	c.Ready(t, string(first), patience)
+	first.buy(t, c, 1)
+	t.Logf("the shop sold again %s after its volume was lost", time.Since(lost).Round(time.Second))
+	first.covered(t)
+	first.tells(t, "backup_point_in_time 1")
+
+	// The cluster is gone, and the shop is installed in another one.
+	before, name := first.orders(t), first.newest(t)
+	lost = time.Now()
+	first.uninstall(t)
+	clustertest.Run(t, "kubectl", "delete", "namespace", string(first), "--wait")
+	second.install(t, c, key, public, "true")
+	c.Ready(t, string(second), patience)
+	second.kubectl(t, "scale", "deployment", "--selector", components, "--replicas=0")
+	second.kubectl(t, "wait", "pod", "--selector", components, "--for=delete", "--timeout=5m")
+	said = second.restore(t, "--from-file=identity="+key, "--from-literal=backup="+name)
+	if after := second.orders(t); after != before {
+		t.Errorf("%s orders came back of %s", after, before)
+	}
+	owner := regexp.MustCompile(`tienda backup take-over \\?"([^"\\]+)`).FindStringSubmatch(said)
+	if owner == nil || !strings.HasPrefix(owner[1], string(first)+"/"+release+"/") {
+		t.Fatalf("the restore does not say whose the folder is: %s", said)
+	}
+	clustertest.Run(t, "helm", "upgrade", release, chart, "--namespace="+string(second), "--reuse-values", "--set=backup.paused=false")
+	second.kubectl(t, "scale", "deployment", "--selector", components, "--replicas=1")
+	second.kubectl(t, "rollout", "status", "deployment/backup-ship", "--timeout=5m")
+	second.kubectl(t, "exec", "deployment/backup-ship", "--", "/opt/tienda/tienda", "backup", "take-over", owner[1])
+	c.Ready(t, string(second), patience)
+	second.buy(t, c, 1)
+	t.Logf("the shop sold again %s after its installation was lost", time.Since(lost).Round(time.Second))
+	second.covered(t)
+	second.tells(t, "backup_point_in_time 1")
+}
+
+// install installs a shop whose backups are paused, or not.
+func (s shop) install(t *testing.T, c clustertest.Cluster, key, public, paused string) {
+	t.Helper()
+	t.Cleanup(func() { s.uninstall(t) })
+	c.Explain(t, string(s))
+	clustertest.Run(t, "kubectl", "create", "namespace", string(s))
+	s.kubectl(t, "create", "secret", "generic", "bucket", "--from-literal=access-key=test", "--from-literal=secret-key=test")
+	s.kubectl(t, "create", "secret", "generic", "restore-test", "--from-file=identity="+key)
+	clustertest.Run(t, "helm", append([]string{"install", release, chart, "--take-ownership", "--set=backup.paused=" + paused}, s.values(t, public)...)...)
+}
+
+func (s shop) uninstall(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
+	defer cancel()
+	if text, err := clustertest.TryRun(ctx, "helm", "uninstall", release, "--namespace="+string(s), "--ignore-not-found"); err != nil {
+		t.Errorf("%v\n%s", err, text)
+	}
+}
+
+// restore has the job of a restore run with a secret, and is what it said.
+func (s shop) restore(t *testing.T, secret ...string) string {
+	t.Helper()
+	s.kubectl(t, append([]string{"create", "secret", "generic", "restore"}, secret...)...)
+	said := s.job(t, "restore-1", "cronjob/restore")
+	t.Log(said)
+	s.kubectl(t, "delete", "secret", "restore")
+	return said
+}
+
+// newest is the name of the newest backup.
+func (s shop) newest(t *testing.T) string {
+	t.Helper()
+	list := s.kubectl(t, "exec", "deployment/backup-ship", "--", "/opt/tienda/tienda", "backup", "list")
+	name := regexp.MustCompile(`(?m)^\d{8}T\d{6}Z-[0-9a-f]{4}`).FindString(list)
+	if name == "" {
+		t.Fatalf("there is no backup in\n%s", list)
+	}
+	return name
+}
+
+// tells waits until the metrics have some lines.
+func (s shop) tells(t *testing.T, lines ...string) {
+	t.Helper()
+	clustertest.Eventually(t, "the metrics tell of backups and tests", 2*time.Minute, func(context.Context) error {
+		told := s.metrics(t)
+		for _, want := range lines {
 			if !strings.Contains(told, "\n"+want+"\n") {
 				return fmt.Errorf("there is no line %q in\n%s", want, told)
 			}
-		}
-		return nil
-	})
-
-	// The volume is gone, and everything with it.
-	lost := time.Now()
-	kubectl(t, "scale", "deployment", "--selector", components, "--replicas=0")
-	kubectl(t, "scale", "deployment/backup-ship", "--replicas=0")
-	kubectl(t, "scale", "statefulset/mysql", "--replicas=0")
-	kubectl(t, "wait", "--for=delete", "pod", "--selector=app.kubernetes.io/part-of=tienda,app.kubernetes.io/component notin (backup)", "--timeout=3m")
-	kubectl(t, "delete", "pvc/data-mysql-0", "--wait")
-	kubectl(t, "scale", "statefulset/mysql", "--replicas=1")
-	kubectl(t, "rollout", "status", "statefulset/mysql", "--timeout=5m")
-	if empty := query(t, "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema LIKE 'tienda%'"); empty != "0" {
-		t.Fatalf("the new volume has %s tables: nothing was destroyed", empty)
-	}
-	kubectl(t, "create", "secret", "generic", "restore", "--from-file=identity="+key)
-	t.Log(job(t, "restore-1", "cronjob/restore"))
-	kubectl(t, "delete", "secret", "restore")
-	if after := orders(t); after != before {
-		t.Errorf("%s orders came back of %s", after, before)
-	}
-	kubectl(t, "scale", "deployment", "--selector", components, "--replicas=1")
-	kubectl(t, "scale", "deployment/backup-ship", "--replicas=1")
-	c.Ready(t, namespace, patience)
-	buy(t, c, 1)
-	t.Logf("the shop sold again %s after its volume was lost", time.Since(lost).Round(time.Second))
-	covered(t)
-	clustertest.Eventually(t, "the new history begins with a backup", 2*time.Minute, func(context.Context) error {
-		if told := metrics(t); !strings.Contains(told, "\nbackup_point_in_time 1\n") {
-			return fmt.Errorf("it has none:\n%s", told)
 		}
 		return nil
 	})
@@ -132,9 +196,9 @@ func newKey(t *testing.T) (file, public string) {
 }
 
 // values are the arguments of Helm for stage with backups.
-func values(t *testing.T, recipient string) []string {
+func (s shop) values(t *testing.T, recipient string) []string {
 	t.Helper()
-	arguments := []string{"--namespace=" + namespace, "--values=" + chart + "/values-stage.yaml", "--values=../shop/testdata/values.yaml", "--values=testdata/values.yaml",
+	arguments := []string{"--namespace=" + string(s), "--values=" + chart + "/values-stage.yaml", "--values=../shop/testdata/values.yaml", "--values=testdata/values.yaml",
 		"--set=backup.recipients={" + recipient + "}"}
 	for value, image := range map[string]string{"image": "tienda", "database.image": "mariadb", "backup.image": "mariadb"} {
 		name := clustertest.Image(t, image)
@@ -145,17 +209,17 @@ func values(t *testing.T, recipient string) []string {
 }
 
 // kubectl is kubectl in the shop's namespace.
-func kubectl(t *testing.T, arguments ...string) string {
+func (s shop) kubectl(t *testing.T, arguments ...string) string {
 	t.Helper()
-	return clustertest.Run(t, "kubectl", append([]string{"--namespace=" + namespace}, arguments...)...)
+	return clustertest.Run(t, "kubectl", append([]string{"--namespace=" + string(s)}, arguments...)...)
 }
 
 // job starts a job from a cron job, waits for its end, and is what it said.
-func job(t *testing.T, name, from string) string {
+func (s shop) job(t *testing.T, name, from string) string {
 	t.Helper()
-	kubectl(t, "create", "job", name, "--from="+from)
+	s.kubectl(t, "create", "job", name, "--from="+from)
 	clustertest.Eventually(t, "job "+name+" is done", patience, func(ctx context.Context) error {
-		state, err := clustertest.TryRun(ctx, "kubectl", "--namespace="+namespace, "get", "job/"+name, "--output=jsonpath={.status.succeeded}/{.status.failed}")
+		state, err := clustertest.TryRun(ctx, "kubectl", "--namespace="+string(s), "get", "job/"+name, "--output=jsonpath={.status.succeeded}/{.status.failed}")
 		if err != nil {
 			return err
 		}
@@ -165,36 +229,36 @@ func job(t *testing.T, name, from string) string {
 		case "/":
 			return fmt.Errorf("it is under way")
 		}
-		t.Fatalf("job %s is %s:\n%s", name, state, kubectl(t, "logs", "job/"+name, "--all-containers"))
+		t.Fatalf("job %s is %s:\n%s", name, state, s.kubectl(t, "logs", "job/"+name, "--all-containers"))
 		return nil
 	})
-	return kubectl(t, "logs", "job/"+name)
+	return s.kubectl(t, "logs", "job/"+name)
 }
 
 // query asks the database as root.
-func query(t *testing.T, statement string) string {
+func (s shop) query(t *testing.T, statement string) string {
 	t.Helper()
-	return strings.TrimSpace(kubectl(t, "exec", "statefulset/mysql", "--", "bash", "-c",
+	return strings.TrimSpace(s.kubectl(t, "exec", "statefulset/mysql", "--", "bash", "-c",
 		`MYSQL_PWD=$(cat /run/database/root-password) mysql --user=root --batch --skip-column-names --execute="$1"`, "query", statement))
 }
 
-func orders(t *testing.T) string {
+func (s shop) orders(t *testing.T) string {
 	t.Helper()
-	return query(t, "SELECT COUNT(*) FROM tienda_order.orders")
+	return s.query(t, "SELECT COUNT(*) FROM tienda_order.orders")
 }
 
 // metrics are what Prometheus would be told.
-func metrics(t *testing.T) string {
+func (s shop) metrics(t *testing.T) string {
 	t.Helper()
-	return kubectl(t, "exec", "deployment/backup-ship", "--", "bash", "-c", `exec 3<>/dev/tcp/127.0.0.1/9100; printf 'GET /metrics HTTP/1.0\r\n\r\n' >&3; cat <&3`)
+	return s.kubectl(t, "exec", "deployment/backup-ship", "--", "bash", "-c", `exec 3<>/dev/tcp/127.0.0.1/9100; printf 'GET /metrics HTTP/1.0\r\n\r\n' >&3; cat <&3`)
 }
 
 // covered waits until everything that is written is in the bucket.
-func covered(t *testing.T) {
+func (s shop) covered(t *testing.T) {
 	t.Helper()
 	now := time.Now()
 	clustertest.Eventually(t, "everything is shipped", 2*time.Minute, func(context.Context) error {
-		for line := range strings.Lines(metrics(t)) {
+		for line := range strings.Lines(s.metrics(t)) {
 			var at float64
 			if n, _ := fmt.Sscanf(line, "backup_binlog_covered_timestamp_seconds %g", &at); n == 1 && time.UnixMilli(int64(at*1000)).After(now) {
 				return nil
@@ -205,9 +269,9 @@ func covered(t *testing.T) {
 }
 
 // buy has a customer buy so many times, from where the entry's pods are, and proves what became of the orders.
-func buy(t *testing.T, c clustertest.Cluster, checkouts int) {
+func (s shop) buy(t *testing.T, c clustertest.Cluster, checkouts int) {
 	t.Helper()
-	customer := clustertest.Restricted(fmt.Sprintf("customer-%d", time.Now().UnixMilli()), clustertest.Image(t, "tienda"), "load", "--target=http://api-gateway."+namespace+":8080",
+	customer := clustertest.Restricted(fmt.Sprintf("customer-%d", time.Now().UnixMilli()), clustertest.Image(t, "tienda"), "load", "--target=http://api-gateway."+string(s)+":8080",
 		"--users=1", fmt.Sprintf("--checkouts=%d", checkouts), "--verify")
 	customer.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "home", MountPath: "/var/lib/tienda"}}
 	customer.Spec.Volumes = []corev1.Volume{{Name: "home", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
