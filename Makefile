@@ -6,7 +6,10 @@ LINT     := $(GO) tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
 VERSION  := $(shell git describe --always --dirty --abbrev=12 2>/dev/null)
 CREATED  := $(shell git log -1 --format=%ct 2>/dev/null)
 
-.PHONY: up build test test-kubernetes test-terraform terraform-docs apply-emulated mutants crash-points proof proof-short drill check lint scan journey bench scale memory image package chart clean
+.PHONY: help up build test test-kubernetes test-terraform terraform-docs apply-emulated mutants crash-points proof proof-short drill check lint scan journey bench scale memory image package chart clean
+
+help: ## this list
+	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 up: ## run the whole shop on this machine
 	$(GO) run ./cmd/tienda up
@@ -138,5 +141,5 @@ deploy-stage deploy-production rollback-stage rollback-production: $(HELM)
 apply-emulated: ## both environments are applied with real providers to an emulated DigitalOcean
 	$(GO) -C test/terraform run ./emulated -providers '$(abspath $(PROVIDERS))' -terraform '$(or $(TERRAFORM),terraform)' -kubeconfig '$(if $(CLUSTER),$(abspath $(CLUSTER)))'
 
-clean:
+clean: ## take bin/ away
 	rm -rf bin

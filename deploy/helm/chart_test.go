@@ -290,7 +290,7 @@ func TestRefusals(t *testing.T) {
 		{"deny without allow", "{baseline: {create: true}, networkPolicy: {mode: none}}", "choose per-edge or allow-same-namespace"},
 		{"istio in linkerd's", "mesh: {enabled: true, kind: istio}", "set mesh.namespace"},
 		{"a test without an entry", "{entry: {kind: none}, test: {address: 10.0.0.1}}", "there is no entry to go through"},
-		{"backups without the bucket's keys", "backup: {bucket: 'https://host/b', recipients: [age1x]}", "backup.existingSecret is empty"},
+		{"backups without the bucket's keys", "backup: {bucket: 'https://host/b', recipients: [age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p]}", "backup.existingSecret is empty"},
 		{"backups that nobody can open", "backup: {bucket: 'https://host/b', existingSecret: bucket}", "nobody could open the backups"},
 		{"a private key among the public ones", "backup: {recipients: [AGE-SECRET-KEY-1X]}", "backup/recipients"},
 		{"a bucket that is none", "backup: {bucket: 's3://b'}", "backup/bucket"},
@@ -306,6 +306,55 @@ func TestRefusals(t *testing.T) {
 			t.Parallel()
 			_, err := render(t, chartFolder, variant{values: test.values})
 			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("render(%s) = %v, want an error with %q", test.values, err, test.want)
+			}
+		})
+	}
+}
+
+// TestRefusalsOfARelease: an upgrade that would have pods wait for Secrets for ever, or take away those that they have, stops before it begins.
+func TestRefusalsOfARelease(t *testing.T) {
+	t.Parallel()
+	first := installed(t, variant{})
+	release := func(change func(*unstructured.Unstructured)) []*unstructured.Unstructured {
+		var there []*unstructured.Unstructured
+		for _, object := range first {
+			if kind := object.GetKind(); kind == "Service" || kind == "Secret" && object.GetName() != "database-jobs" {
+				object = object.DeepCopy()
+				if strings.HasSuffix(object.GetName(), "-identity") {
+					object.SetAnnotations(map[string]string{"meta.helm.sh/release-name": "shop"})
+					change(object)
+				}
+				there = append(there, object)
+			}
+		}
+		return there
+	}
+	asMade := release(func(*unstructured.Unstructured) {})
+	kept := release(func(secret *unstructured.Unstructured) {
+		secret.SetAnnotations(map[string]string{"meta.helm.sh/release-name": "shop", "helm.sh/resource-policy": "keep"})
+	})
+	others := release(func(secret *unstructured.Unstructured) { secret.SetAnnotations(nil) })
+	none := slices.DeleteFunc(slices.Clone(kept), func(o *unstructured.Unstructured) bool { return o.GetName() == "order-service-identity" })
+	for name, test := range map[string]struct {
+		values string
+		there  []*unstructured.Unstructured
+		want   string
+	}{
+		"as it is":                {"", asMade, ""},
+		"a database's secret":     {"database: {existingSecret: mine}", asMade, "database.existingSecret is mine, and there is no such secret in the namespace"},
+		"that is there":           {"database: {existingSecret: database}", asMade, ""},
+		"a provider's secret":     {"shop: {stripe: {existingSecret: stripe}}", asMade, "shop.stripe.existingSecret is stripe"},
+		"keys that would go":      {"identity: {generate: false}", asMade, "helm.sh/resource-policy=keep"},
+		"keys that stay":          {"identity: {generate: false}", kept, ""},
+		"keys of somebody else's": {"identity: {generate: false}", others, ""},
+		"keys that are not there": {"identity: {generate: false}", none, "there is no secret order-service-identity"},
+		"not installed yet":       {"{identity: {generate: false}, database: {existingSecret: mine}}", nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := render(t, chartFolder, variant{values: test.values}, test.there...)
+			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 				t.Errorf("render(%s) = %v, want an error with %q", test.values, err, test.want)
 			}
 		})

@@ -60,6 +60,7 @@ func variants() []variant {
 		{name: "stage", files: []string{"values-stage.yaml"}},
 		{name: "production", files: []string{"values-production.yaml"}},
 		// What Terraform says beside it, as its tests planned it.
+		{name: "stage on the throwaway cluster", files: []string{"values-stage.yaml", "../../../test/cluster/values.yaml"}},
 		{name: "stage by Terraform", files: []string{"values-stage.yaml", "../../../test/terraform/testdata/stage-shop.yaml"}},
 		{name: "production by Terraform", files: []string{"values-production.yaml", "../../../test/terraform/testdata/production-shop.yaml"}},
 		set("same namespace", "networkPolicy: {mode: allow-same-namespace}"),

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -44,6 +45,23 @@ func settings(t *testing.T, c clustertest.Cluster) {
 	c.Ready(t, namespace, rollout)
 	if text := served(t, c); strings.Contains(text, changed) {
 		t.Errorf("after the rollback cloud-config serves %s, want it not to have %s", text, changed)
+	}
+}
+
+// refusals are upgrades that would have pods wait for Secrets for ever, or take away those that they have.
+func refusals(t *testing.T, c clustertest.Cluster) {
+	before := identities(t, c)
+	for _, refused := range []struct{ set, says string }{
+		{"database.existingSecret=nobody-made-it", "database.existingSecret is nobody-made-it, and there is no such secret in the namespace " + namespace},
+		{"identity.generate=false", "would take away with this upgrade"},
+	} {
+		text, err := clustertest.TryRun(t.Context(), "helm", "upgrade", release, chart, "--namespace="+namespace, "--reuse-values", "--set="+refused.set)
+		if err == nil || !strings.Contains(text+err.Error(), refused.says) {
+			t.Errorf("an upgrade with %s says %v\n%s\nwant %q", refused.set, err, text, refused.says)
+		}
+	}
+	if diff := cmp.Diff(before, identities(t, c)); diff != "" {
+		t.Errorf("what was refused changed pods (-before +after):\n%s", diff)
 	}
 }
 

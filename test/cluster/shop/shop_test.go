@@ -43,6 +43,7 @@ func TestShop(t *testing.T) {
 		{"pods are restricted", podSecurity},
 		{"policies are the call graph", policies},
 		{"a setting changes", settings},
+		{"what cannot work is refused", refusals},
 		{"data is kept", keeps},
 	} {
 		if !t.Run(part.name, func(t *testing.T) { part.run(t, c) }) {
