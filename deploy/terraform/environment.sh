@@ -3,7 +3,7 @@
 #   TERRAFORM       the program, terraform or tofu
 #   HELM            the program helm, of version 4
 #   IMAGE           the shop's image, as registry.example.com/shop/tienda:1.0 or …/tienda@sha256:…
-#   REVISION        the revision of Helm's that a rollback goes back to; the one before when it is not given
+#   REVISION        the revision of Helm's that a rollback goes back to; the last good one that is not what runs when it is not given
 #   TIENDA          the program tienda, which looks at the bucket and adds up the bill
 #   STATE_BUCKET    the bucket of the states, STATE_REGION its region, STATE_ENDPOINT the address of its service
 #   KUBECONFIG_FILE file with the credentials of the cluster
@@ -130,6 +130,21 @@ helm_owns() {
   esac
 }
 
+# The revision to go back to when nobody names one: the newest that was good, and another than the present one when that is good as well.
+# Helm by itself takes the one before, which is the bad one when a deployment was taken back.
+good_before() { # history
+  local present= running revision manifest
+  running=$(jq -r 'last | select(.status == "deployed") | .revision' <<<"$1")
+  [ -z "$running" ] || present=$("$helm" get manifest shop --namespace "$name" --revision "$running") || exit 1
+  for revision in $(jq -r '.[:-1] | reverse[] | select(.status | IN("superseded", "deployed")) | select(.description | test("^(Upgrade|Rollback|Release) .* failed: ") | not) | .revision' <<<"$1"); do
+    manifest=$("$helm" get manifest shop --namespace "$name" --revision "$revision") || exit 1
+    if [ "$manifest" != "$present" ]; then
+      echo "$revision"
+      break
+    fi
+  done
+}
+
 case $action in
 plan)
   plan cluster
@@ -176,7 +191,16 @@ deploy)
 rollback)
   helm_owns
   credentials
-  "$helm" rollback shop ${REVISION:+"$REVISION"} --namespace "$name" --wait --timeout 15m
+  history=$("$helm" history shop --namespace "$name" --output json | jq 'sort_by(.revision)')
+  revision=${REVISION:-$(good_before "$history")}
+  if [ -z "$revision" ]; then
+    "$helm" history shop --namespace "$name" >&2
+    say "nothing to go back to: of the above none before the present one was good and is another than it. REVISION=... takes the one that you name; make deploy-$environment with an earlier IMAGE installs that."
+    exit 1
+  fi
+  chosen_image=$("$helm" get values shop --namespace "$name" --revision "$revision" --output json | jq -r '.image // {} | (.repository // "the image of the chart") + (if .digest then "@" + .digest elif .tag then ":" + .tag else "" end)')
+  say "back to revision $revision: $(jq -r --arg revision "$revision" '.[] | select((.revision | tostring) == $revision) | "\(.chart) of \(.updated), \(.description)"' <<<"$history"), image $chosen_image"
+  "$helm" rollback shop "$revision" --namespace "$name" --wait --timeout 15m
   "$helm" history shop --namespace "$name" --max 5
   ;;
 kubeconfig)

@@ -55,9 +55,16 @@ case "$*" in
 esac
 `
 
-// helm writes down what it is asked, and the values of files.
+// helm writes down what it is asked, and the values of files. Of revisions it knows what is in history.json, and the image
+// that is there beside what Helm tells is all that their manifests say.
 const helm = `#!/bin/sh
 [ -e "$KUBECONFIG" ] || exit 1
+told() { jq -r --arg revision "$1" '.[] | select((.revision | tostring) == $revision) | .image' "$CLUSTER/history.json"; }
+case "$*" in
+"history shop --namespace ecommerce-$ENVIRONMENT --output json") cat "$CLUSTER/history.json" && exit ;;
+"get manifest shop --namespace ecommerce-$ENVIRONMENT --revision "*) told "$7" && exit ;;
+"get values shop --namespace ecommerce-$ENVIRONMENT --revision "*" --output json") printf '{"image":{"repository":"registry.example.com/tienda","tag":"%s"}}' "$(told "$7")" && exit ;;
+esac
 {
 	echo "helm $*"
 	while [ $# -gt 0 ]; do
@@ -125,7 +132,39 @@ func newDesk(t *testing.T, program, environment string) *desk {
 		"DIGITALOCEAN_TOKEN=token", "DIGITALOCEAN_API_URL="+api.URL, "APPROVE=yes", "TF_CLI_ARGS=-no-color",
 		"PATH="+programs+":"+os.Getenv("PATH"), "PROGRAMS="+programs, "CLUSTER="+d.cluster, "ENVIRONMENT="+environment)
 	w.program = filepath.Join(w.folder, "environment.sh")
+	d.history(good, deployed)
 	return d
+}
+
+// revision is an entry of Helm's history, with the tag of the image that it had.
+type revision struct {
+	Revision    int    `json:"revision"`
+	Status      string `json:"status"`
+	Description string `json:"description"`
+	Chart       string `json:"chart"`
+	Image       string `json:"image"`
+}
+
+// What the revisions of a history may be.
+var (
+	good     = revision{Status: "superseded", Description: "Upgrade complete", Image: "1.0"}
+	deployed = revision{Status: "deployed", Description: "Upgrade complete", Image: "1.1"}
+	failed   = revision{Status: "failed", Description: `Upgrade "shop" failed: resource not ready`, Image: "2.0"}
+)
+
+// history is what Helm knows from now on.
+func (d *desk) history(revisions ...revision) {
+	d.t.Helper()
+	for i := range revisions {
+		revisions[i].Revision, revisions[i].Chart = i+1, "tienda-0.2.0"
+	}
+	text, err := json.Marshal(revisions)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(d.cluster, "history.json"), text, 0o600); err != nil {
+		d.t.Fatal(err)
+	}
 }
 
 // root is a root of the environment, and the program at work in it.
@@ -324,9 +363,6 @@ func TestHelmOwnsTheRelease(t *testing.T) {
 	}
 	d.follow(out)
 	d.run("deploy", "stage")
-	d.run("rollback", "stage")
-	d.environ = append(d.environ, "REVISION=3")
-	d.run("rollback", "stage")
 	text, err := os.ReadFile(filepath.Join(d.cluster, "helm.log"))
 	if err != nil {
 		t.Fatal(err)
@@ -334,12 +370,12 @@ func TestHelmOwnsTheRelease(t *testing.T) {
 	for _, want := range []string{
 		`--set-json image={"repository":"registry.example.com:5000/tienda","digest":"sha256:bbb`, "upgrade shop ", " --install ", "--rollback-on-failure",
 		`profiles: [stage]`, `"host": "stage.shop.example.com"`, `"existingSecret": "backup"`, // the values of the environment, and Terraform's
-		"helm rollback shop --namespace ecommerce-stage", "helm rollback shop 3 --namespace ecommerce-stage",
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("Helm was not told %q:\n%s", want, text)
 		}
 	}
+	d.rollback()
 	for _, bad := range []string{"registry.example.com:5000/tienda", "tienda:latest", "tienda@sha256:1234"} {
 		d.environ = append(d.environ, "IMAGE="+bad)
 		if out, err := d.try("deploy", "stage"); err == nil || !strings.Contains(out, "better a digest") {
@@ -353,5 +389,53 @@ func TestHelmOwnsTheRelease(t *testing.T) {
 		if out, err := d.try(action, "stage"); err == nil || !strings.Contains(out, "release is Terraform's") {
 			t.Errorf("%s of what is Terraform's: %v\n%s", action, err, out)
 		}
+	}
+}
+
+// rollback goes back with every history that there may be: to what was good and is something else than what runs, and nowhere when there
+// is no such revision. Helm by itself goes to the revision before.
+func (d *desk) rollback() {
+	d.t.Helper()
+	back := revision{Status: "deployed", Description: "Rollback to 1", Image: good.Image}
+	older, unlike := good, good
+	older.Image = "0.9"
+	unlike.Description, unlike.Image = `Rollback "shop" failed: no endpoints`, "2.0" // Helm calls it superseded when the rollback from it fails too
+	for name, test := range map[string]struct {
+		history []revision
+		want    string
+	}{
+		"the one before":                              {[]revision{older, good, deployed}, "rollback shop 2 "},
+		"a deployment was taken back":                 {[]revision{older, good, failed, back}, "rollback shop 1 "},
+		"the first deployment after was taken back":   {[]revision{good, failed, back}, ""},
+		"what runs failed":                            {[]revision{good, deployed, failed}, "rollback shop 2 "},
+		"what runs failed, and the rollback":          {[]revision{good, unlike, failed}, "rollback shop 1 "},
+		"the same once more":                          {[]revision{older, deployed, deployed}, "rollback shop 1 "},
+		"the first one":                               {[]revision{deployed}, ""},
+		"nothing was good":                            {[]revision{failed, failed, deployed}, ""},
+		"somebody was killed while he deployed again": {[]revision{deployed, {Status: "pending-upgrade", Description: "Preparing upgrade", Image: "2.0"}}, "rollback shop 1 "},
+	} {
+		d.history(test.history...)
+		if err := os.Remove(filepath.Join(d.cluster, "helm.log")); err != nil && !os.IsNotExist(err) {
+			d.t.Fatal(err)
+		}
+		out, err := d.try("rollback", "stage")
+		log, readErr := os.ReadFile(filepath.Join(d.cluster, "helm.log"))
+		if readErr != nil {
+			d.t.Fatal(readErr)
+		}
+		if test.want == "" {
+			if err == nil || !strings.Contains(out, "nothing to go back to") || strings.Contains(string(log), "rollback") {
+				d.t.Errorf("%s: %v, want a refusal\n%s\n%s", name, err, out, log)
+			}
+			continue
+		}
+		if err != nil || !strings.Contains(string(log), test.want) || !strings.Contains(out, "image registry.example.com/tienda:") {
+			d.t.Errorf("%s: %v, want %s\n%s\n%s", name, err, test.want, out, log)
+		}
+	}
+	d.environ = append(d.environ, "REVISION=1")
+	d.history(good, failed, back)
+	if out := d.run("rollback", "stage"); !strings.Contains(out, "back to revision 1: tienda-0.2.0") || !strings.Contains(out, "tienda:1.0") {
+		d.t.Errorf("a revision that is named: %s", out)
 	}
 }
