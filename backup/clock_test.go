@@ -51,7 +51,7 @@ func TestClockJump(t *testing.T) {
 	shipped(t, p)
 	stop()
 	restored := restore()
-	for _, want := range []string{"ahead of the bucket's by 59m", "1 transactions of before"} {
+	for _, want := range []string{"ahead of the bucket's by ", "1 transactions of before"} {
 		if !strings.Contains(restored.Clock, want) {
 			t.Errorf("it is said that %q, want %q in it", restored.Clock, want)
 		}
