@@ -27,6 +27,44 @@ func load(t *testing.T, name string) *tfconfig.Module {
 	return module
 }
 
+// TestSecretsStayOutOfGit: private keys and plans that the documents have people make in the checkout are none of git's business.
+func TestSecretsStayOutOfGit(t *testing.T) {
+	t.Parallel()
+	ignore, err := os.ReadFile(filepath.Join(root, ".gitignore"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	empty := t.TempDir()
+	if err := os.WriteFile(filepath.Join(empty, ".gitignore"), ignore, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	git := func(arguments ...string) ([]byte, error) {
+		return exec.CommandContext(t.Context(), "git", append([]string{"-C", empty, "-c", "core.excludesFile="}, arguments...)...).CombinedOutput()
+	}
+	if out, err := git("init", "--quiet"); err != nil {
+		t.Fatalf("git init: %v: %s", err, out)
+	}
+	var made []string
+	for _, name := range []string{"terraform.md", "recovery.md"} {
+		text, err := os.ReadFile(filepath.Join(root, "docs", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range regexp.MustCompile(`keygen --out (\S+)|(?m)^terraform .*> (\S+)$|(?m)^aws s3api get-object .* (\S+)$|-chdir=(\S+) plan -out=(\S+)`).FindAllStringSubmatch(string(text), -1) {
+			made = append(made, filepath.Join(match[1:]...))
+		}
+	}
+	made = slices.Compact(slices.Sorted(slices.Values(made)))
+	if len(made) < 5 {
+		t.Errorf("the documents have people make %q, want two keys, a plan, its JSON and a state", made)
+	}
+	for _, name := range made {
+		if out, err := git("check-ignore", name); err != nil {
+			t.Errorf("git would take %s: %v %s", name, err, out)
+		}
+	}
+}
+
 // TestEnvironmentsDifferInValues: everything of production is stage's, by a link, but for values, the place of the state, and what is
 // expected.
 func TestEnvironmentsDifferInValues(t *testing.T) {
