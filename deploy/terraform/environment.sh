@@ -57,9 +57,22 @@ image() {
 
 [ -z "${IMAGE:-}" ] || printf '{"image":%s}' "$(image)" >"$chosen"
 
+# What DigitalOcean says of the cluster, by its id.
+ask() { # id, and what of it
+  local api=${DIGITALOCEAN_API_URL:-https://api.digitalocean.com}
+  curl -fsS -H @- "${api%/}/v2/kubernetes/clusters/$1${2:-}" <<<"Authorization: Bearer ${DIGITALOCEAN_TOKEN:-}"
+}
+
 plan() { # root, further arguments
   open "$1"
   say "plan of $1"
+  if [ "$1" = cluster ]; then
+    # The version that it has, so that a patch that DigitalOcean has withdrawn is no reason to make it anew; none of a cluster that is not there.
+    local id running=
+    id=$(cluster_id)
+    [ -z "$id" ] || running=$(ask "$id" 2>/dev/null | jq -r '.kubernetes_cluster.version // empty') || running=
+    [ -z "$running" ] || export TF_VAR_running_version=$running
+  fi
   in_root "$1" plan -input=false -out="$plans/$1" "${@:2}"
   in_root "$1" show -json "$plans/$1" >"$plans/$1.json"
 }
@@ -85,10 +98,10 @@ cluster_id() { in_root cluster output -json | jq -r '.cluster_id.value // empty'
 credentials() {
   mkdir -p "$(dirname "$kubeconfig")"
   open cluster
-  local cluster api=${DIGITALOCEAN_API_URL:-https://api.digitalocean.com}
+  local cluster
   cluster=$(cluster_id)
   [ -n "$cluster" ] || { say "there is no cluster yet: make apply-$environment"; exit 1; }
-  (umask 077 && curl -fsS -H @- "${api%/}/v2/kubernetes/clusters/$cluster/kubeconfig?expiry_seconds=86400" >"$plans/kubeconfig" <<<"Authorization: Bearer ${DIGITALOCEAN_TOKEN:-}") ||
+  (umask 077 && ask "$cluster" "/kubeconfig?expiry_seconds=86400" >"$plans/kubeconfig") ||
     { say "DigitalOcean gives no credentials: is the cluster there (make apply-$environment), and is DIGITALOCEAN_TOKEN set?"; exit 1; }
   mv "$plans/kubeconfig" "$kubeconfig"
   say "credentials are in $kubeconfig; export KUBECONFIG=$kubeconfig"
@@ -148,13 +161,14 @@ good_before() { # history
 case $action in
 plan)
   plan cluster
-  if [ -n "$(cluster_id)" ]; then
+  # One that is made by this plan, because it is not there yet or not any more, has no credentials, whatever the state says of it.
+  if jq -e 'any(.resource_changes[]; .type == "digitalocean_kubernetes_cluster" and any(.change.actions[]; . == "create"))' "$plans/cluster.json" >/dev/null; then
+    $TIENDA cost --plan "$plans/cluster.json"
+    say "this plan makes the cluster, and what is in it cannot be planned before there is one: make apply-$environment"
+  else
     credentials
     plan platform
     $TIENDA cost --plan "$plans/cluster.json" --plan "$plans/platform.json"
-  else
-    $TIENDA cost --plan "$plans/cluster.json"
-    say "what is in the cluster cannot be planned before there is one: make apply-$environment"
   fi
   ;;
 apply)
@@ -218,6 +232,7 @@ destroy)
       exit 1
     fi
   fi
+  say "this deletes the data too: the volume of MySQL goes with its namespace, and a managed server with its cluster. Only backups are left; bin/tienda backup list shows the newest."
   # What is in the cluster first, so that its load balancer goes too; credentials of yesterday would not do.
   [ -z "$(cluster_id)" ] || credentials
   apply platform -destroy

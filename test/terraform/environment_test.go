@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -35,7 +36,8 @@ type desk struct {
 	environment string
 	store       *store
 	terraform   string
-	cluster     string // what kubectl and helm find: a folder for each namespace, a file for each Secret, and helm.log
+	version     atomic.Value // of Kubernetes, that DigitalOcean says the cluster has
+	cluster     string       // what kubectl and helm find: a folder for each namespace, a file for each Secret, and helm.log
 }
 
 // kubectl knows Secrets and namespaces, and nothing else.
@@ -79,7 +81,7 @@ const doctl = `#!/bin/sh
 case "$*" in
 "auth init --access-token token" | "spaces keys create bootstrap --grants bucket=;permission=fullaccess" | \
 	"registry create shop --region nyc3 --subscription-tier basic" | "registry login" | \
-	"kubernetes options versions" | "kubernetes cluster node-pool update ecommerce-stage workers --max-nodes 2") echo "doctl $*" ;;
+	"kubernetes options versions" | "kubernetes cluster get ecommerce-stage --format Version" | "kubernetes cluster node-pool update ecommerce-stage workers --max-nodes 2") echo "doctl $*" ;;
 *) echo "doctl: not taught: $*" >&2; exit 1 ;;
 esac
 `
@@ -122,10 +124,14 @@ func newDesk(t *testing.T, program, environment string) *desk {
 		}
 	}
 	api := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/v2/kubernetes/clusters/replayed/kubeconfig" || r.Header.Get("Authorization") != "Bearer token" {
+		switch path, ok := strings.CutPrefix(r.URL.Path, "/v2/kubernetes/clusters/replayed"); {
+		case !ok || r.Header.Get("Authorization") != "Bearer token":
 			http.Error(out, "", http.StatusNotFound)
+		case path == "":
+			_, _ = fmt.Fprintf(out, `{"kubernetes_cluster":{"version":%q}}`, d.version.Load())
+		default:
+			_, _ = io.WriteString(out, "credentials\n")
 		}
-		_, _ = io.WriteString(out, "credentials\n")
 	}))
 	t.Cleanup(api.Close)
 	w.environ = append(w.environ, "TERRAFORM="+program, "TIENDA="+built, "STATE_ENDPOINT="+d.store.url, "AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=secret",
@@ -133,6 +139,7 @@ func newDesk(t *testing.T, program, environment string) *desk {
 		"PATH="+programs+":"+os.Getenv("PATH"), "PROGRAMS="+programs, "CLUSTER="+d.cluster, "ENVIRONMENT="+environment)
 	w.program = filepath.Join(w.folder, "environment.sh")
 	d.history(good, deployed)
+	d.version.Store("1.35.6-do.0")
 	return d
 }
 
@@ -249,13 +256,21 @@ func TestEnvironment(t *testing.T) {
 				t.Errorf("a deployment is no plan of another image:\n%s", out)
 			}
 			d.environ = d.environ[:len(d.environ)-1]
+			d.version.Store("1.35.7-do.0") // which is on offer no more, or not yet
+			if out := d.run("plan", environment); !strings.Contains(out, `"1.35.6-do.0" -> "1.35.7-do.0"`) || strings.Contains(out, "replace") {
+				t.Errorf("the cluster is not left at the version that it has:\n%s", out)
+			}
+			d.version.Store("1.35.6-do.0")
+			d.gone()
 			if environment == "production" {
 				d.protected()
 			}
 			if err := os.Remove(filepath.Join(d.folder, ".kube/ecommerce-"+environment)); err != nil { // as good as expired
 				t.Fatal(err)
 			}
-			d.run("destroy", environment)
+			if out := d.run("destroy", environment); !strings.Contains(out, "this deletes the data too") || strings.Index(out, "this deletes the data too") > strings.Index(out, "plan of platform") {
+				t.Errorf("nobody is warned that data go, before the plan:\n%s", out)
+			}
 			for _, name := range []string{"terraform", "platform"} {
 				if left := d.kinds(name); len(left) > 0 {
 					t.Errorf("something is left in %s: %v", name, left)
@@ -302,6 +317,29 @@ func (d *desk) firstDay() {
 	}
 	if text, err := os.ReadFile(filepath.Join(d.folder, ".kube", namespace)); err != nil || string(text) != "credentials\n" {
 		d.t.Errorf("credentials: %q, %v", text, err)
+	}
+}
+
+// gone plans after somebody has deleted the cluster by hand: the state knows its id, and nobody has credentials for it.
+func (d *desk) gone() {
+	d.t.Helper()
+	name := d.environment + "/terraform.tfstate"
+	before := d.store.object(name)
+	// What the provider does when it finds no cluster.
+	cluster := d.root("cluster")
+	cluster.run("state", "rm", "module.cluster.digitalocean_kubernetes_cluster.main")
+	if d.environment == "production" {
+		if out, err := d.try("plan", d.environment); err == nil || !strings.Contains(out, "module.cluster.terraform_data.protection[0] has") {
+			d.t.Errorf("a protected cluster that is gone is made anew: %v\n%s", err, out)
+		}
+		cluster.run("state", "rm", "module.cluster.terraform_data.protection[0]") // as docs/recovery.md says
+	}
+	if out := d.run("plan", d.environment); !strings.Contains(out, "nodes of pool workers") || !strings.Contains(out, "cannot be planned before there is one") || strings.Contains(out, "credentials") {
+		d.t.Errorf("the plan of a cluster that was deleted by hand:\n%s", out)
+	}
+	d.store.put(name, before)
+	if out := d.run("plan", d.environment); strings.Count(out, "No changes.") != 2 {
+		d.t.Errorf("the plan with the cluster again:\n%s", out)
 	}
 }
 

@@ -188,12 +188,13 @@ func (d *desk) steps() map[string]done {
 				}
 			},
 		},
-		"export KUBECONFIG=~/.kube/ecommerce-stage":                                 {want: []string{"https://stage.shop.example.com"}},
-		"make apply-stage IMAGE=registry.digitalocean.com/YOUR-REGISTRY/tienda:1.1": {want: []string{`"tag": "1.1"`, `"tag": "1.0"`, "1 changed, 0 destroyed"}},
-		platform + "state rm 'module.shop[0].helm_release.main'":                    {want: []string{"0 added, 0 changed, 0 destroyed"}},
-		"bin/tienda cost --environment stage":                                       {want: []string{"71.00"}},
-		cluster + "plan -out=plan":                                                  {want: []string{"nodes of pool workers"}},
-		"export AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=...":                    {want: []string{"honoured", "kept"}},
+		"export KUBECONFIG=~/.kube/ecommerce-stage":                                               {want: []string{"https://stage.shop.example.com"}},
+		"make apply-stage IMAGE=registry.digitalocean.com/YOUR-REGISTRY/tienda:1.1":               {want: []string{`"tag": "1.1"`, `"tag": "1.0"`, "1 changed, 0 destroyed"}},
+		platform + "state rm 'module.shop[0].helm_release.main'":                                  {want: []string{"0 added, 0 changed, 0 destroyed"}},
+		"sed -i '/^release_owner/d' deploy/terraform/environments/stage/platform/own.auto.tfvars": {want: []string{"Import successful", "0 added, 1 changed, 0 destroyed"}},
+		"bin/tienda cost --environment stage":                                                     {want: []string{"71.00"}},
+		cluster + "plan -out=plan":                                                                {want: []string{"nodes of pool workers"}},
+		"export AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=...":                                  {want: []string{"honoured", "kept"}},
 		cluster + "force-unlock ID": {before: func(block string) string {
 			d.store.put(state+".tflock", `{"ID":"`+lock+`","Operation":"OperationTypeApply","Who":"somebody","Created":"2026-11-26T04:00:00Z"}`)
 			return strings.Replace(block, " ID\n", " "+lock+"\n", 1)
@@ -225,7 +226,7 @@ func copyFile(t *testing.T, from, to string) {
 // put writes an object.
 func (s *store) put(name, text string) {
 	s.t.Helper()
-	if _, err := s.backend.PutObject(stateBucket, name, nil, strings.NewReader(text), int64(len(text)), nil); err != nil {
+	if _, err := s.backend.PutObject(stateBucket, name, map[string]string{}, strings.NewReader(text), int64(len(text)), nil); err != nil {
 		s.t.Fatal(err)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestUpgradeDrill is the drill of docs/terraform.md in stage: a patch, then the next minor version, each in place and none a
+// TestUpgradeDrill is the drill of docs/terraform.md in stage: a patch, which stays when it is withdrawn, then the next minor version, each in place and none a
 // replacement; one that is not on offer is refused with what there is. What cannot be changed in place is planned as what it is.
 func TestUpgradeDrill(t *testing.T) {
 	t.Parallel()
@@ -53,8 +53,18 @@ func TestUpgradeDrill(t *testing.T) {
 			}
 			offered("1.35.6-do.0")
 			upgrade("1.35.5-do.2", "1.35.6-do.0")
+			// A patch is withdrawn: to go back would be a cluster made anew.
+			offered("1.35.5-do.2")
+			if out := w.run("plan", "-var", "running_version=1.35.6-do.0"); !strings.Contains(out, "No changes.") {
+				t.Errorf("the cluster does not stay at a patch that is not on offer any more:\n%s", out)
+			}
+			offered("1.35.10-do.0")
+			if out := w.run("plan", "-var", "running_version=1.35.6-do.0"); !strings.Contains(out, `-> "1.35.10-do.0"`) {
+				t.Errorf("a newer patch is not taken:\n%s", out)
+			}
+			offered("1.35.6-do.0")
 			const next = "kubernetes_minor=1.36"
-			upgrade("1.35.6-do.0", "1.36.1-do.0", "-var", next)
+			upgrade("1.35.6-do.0", "1.36.1-do.0", "-var", next, "-var", "running_version=1.35.6-do.0")
 			out, err := w.try("plan", "-var", "kubernetes_minor=1.37")
 			if words := strings.Join(strings.Fields(strings.NewReplacer("│", "", "╷", "", "╵", "").Replace(out)), " "); err == nil || !strings.Contains(words, "DigitalOcean offers no Kubernetes 1.37. Set kubernetes_minor to one of 1.36, 1.35.") {
 				t.Errorf("a version that is not on offer: %v\n%s", err, out)

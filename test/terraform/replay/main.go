@@ -155,6 +155,21 @@ func (*server) ReadResource(_ context.Context, r *tfprotov6.ReadResourceRequest)
 	return &tfprotov6.ReadResourceResponse{NewState: r.CurrentState}, nil
 }
 
+// ImportResourceState pretends that there is a release of Helm's by the name that is given, NAMESPACE/NAME.
+func (s *server) ImportResourceState(_ context.Context, r *tfprotov6.ImportResourceStateRequest) (*tfprotov6.ImportResourceStateResponse, error) {
+	namespace, name, ok := strings.Cut(r.ID, "/")
+	if r.TypeName != "helm_release" || !ok {
+		return nil, fmt.Errorf("nobody was taught to import %s as %s", r.ID, r.TypeName)
+	}
+	kind := s.resources[r.TypeName].ValueType()
+	value, err := valueOf(kind, map[string]any{"id": name, "name": name, "namespace": namespace})
+	if err != nil {
+		return nil, err
+	}
+	state, err := tfprotov6.NewDynamicValue(kind, value)
+	return &tfprotov6.ImportResourceStateResponse{ImportedResources: []*tfprotov6.ImportedResource{{TypeName: r.TypeName, State: &state}}}, err
+}
+
 // PlanResourceChange marks as unknown what the provider would compute of something new and the configuration leaves out.
 func (s *server) PlanResourceChange(_ context.Context, r *tfprotov6.PlanResourceChangeRequest) (*tfprotov6.PlanResourceChangeResponse, error) {
 	kind := s.resources[r.TypeName].ValueType()

@@ -11,7 +11,12 @@ data "digitalocean_regions" "all" {}
 locals {
   offered = data.digitalocean_kubernetes_versions.offered.valid_versions
   minors  = distinct([for version in local.offered : join(".", slice(split(".", version), 0, 2))])
-  version = var.kubernetes_version != null ? var.kubernetes_version : data.digitalocean_kubernetes_versions.minor.latest_version
+  newest  = data.digitalocean_kubernetes_versions.minor.latest_version
+  version = var.kubernetes_version != null ? var.kubernetes_version : local.ahead ? var.running_version : local.newest
+
+  # Patch and build of the newest on offer and of what runs. DigitalOcean withdraws patches, and to go back is to make the cluster anew.
+  patches = [for version in [local.newest, var.running_version] : try(tonumber(join("", [for number in regex("^1\\.[0-9]+\\.([0-9]+)-do\\.([0-9]+)$", version) : format("%04d", number)])), 0)]
+  ahead   = startswith(coalesce(var.running_version, "-"), "${var.kubernetes_minor}.") && local.patches[1] > local.patches[0]
   sizes   = flatten([for region in data.digitalocean_regions.all.regions : region.sizes if region.slug == var.region])
 }
 

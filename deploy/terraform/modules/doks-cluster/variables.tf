@@ -39,6 +39,17 @@ variable "kubernetes_version" {
   }
 }
 
+variable "running_version" {
+  description = "The version that the cluster has, which is kept where DigitalOcean offers only older patches of the same minor version; null before there is a cluster."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.running_version == null || can(regex("^1\\.[0-9]+\\.[0-9]+-do\\.[0-9]+$", var.running_version))
+    error_message = "Give running_version a version as DigitalOcean writes it, such as 1.35.6-do.0, or null."
+  }
+}
+
 variable "ha" {
   description = "A highly available control plane. It costs money and cannot be turned off again."
   type        = bool

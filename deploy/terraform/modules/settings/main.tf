@@ -8,11 +8,13 @@ locals {
     external       = { host = var.database.host, port = var.database.port, cidrs = var.database.cidrs }
     mysql          = null
   }
-  backup = var.backup == null ? { bucket = "", existingSecret = "", region = "", recipients = [], shipping = null } : {
+  backup = var.backup == null ? { bucket = "", existingSecret = "", region = "", recipients = [], shipping = null, paused = false, restoreTest = { identitySecret = "" } } : {
     bucket         = var.backup.bucket
     region         = var.backup.region
     existingSecret = var.backup.secret
     recipients     = var.backup.recipients
+    paused         = var.backup.paused
+    restoreTest    = { identitySecret = var.backup.restore_test }
     # The provider of a managed server keeps its binary logs himself.
     shipping = { enabled = var.database == null }
   }

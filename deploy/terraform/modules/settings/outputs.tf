@@ -21,6 +21,7 @@ output "by_hand" {
   description = "What people put into Secrets of the shop's namespace, because nobody else knows it: names and keys."
   value = merge(
     var.backup == null ? {} : { (var.backup.secret) = ["access-key", "secret-key"] },
+    try(var.backup.restore_test, "") == "" ? {} : { (var.backup.restore_test) = ["identity"] },
     var.stripe_secret == "" ? {} : { (var.stripe_secret) = ["secret-key", "webhook-secret"] },
   )
 }

@@ -73,12 +73,14 @@ variable "storage_gib" {
 }
 
 variable "backup" {
-  description = "Where backups go: address of the bucket and of a folder in it, its region, the Secret with its keys, and the public keys of those who can open them. Null takes none."
+  description = "Where backups go: address of the bucket and of a folder in it, its region, the Secret with its keys, and the public keys of those who can open them; paused, while a database is brought back; the Secret with a private key that restore tests need. Null takes none."
   type = object({
-    bucket     = string
-    region     = string
-    secret     = string
-    recipients = list(string)
+    bucket       = string
+    region       = string
+    secret       = string
+    recipients   = list(string)
+    paused       = optional(bool, false)
+    restore_test = optional(string, "")
   })
 
   validation {

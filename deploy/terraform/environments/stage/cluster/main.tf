@@ -23,6 +23,7 @@ module "cluster" {
   vpc_id               = module.vpc.id
   kubernetes_minor     = var.kubernetes_minor
   kubernetes_version   = var.kubernetes_version
+  running_version      = var.running_version
   ha                   = var.ha
   cluster_subnet       = var.cluster_subnet
   service_subnet       = var.service_subnet

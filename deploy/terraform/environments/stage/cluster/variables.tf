@@ -46,6 +46,12 @@ variable "kubernetes_version" {
   default     = null
 }
 
+variable "running_version" {
+  description = "The version that the cluster has, which make gives: it is kept where DigitalOcean has withdrawn it."
+  type        = string
+  default     = null
+}
+
 variable "ha" {
   description = "A highly available control plane."
   type        = bool

@@ -121,12 +121,14 @@ variable "storage_gib" {
 }
 
 variable "backup" {
-  description = "Where backups go; null takes none, which production refuses."
+  description = "Where backups go, with paused = true while a database is brought back; null takes none, which production refuses."
   type = object({
-    bucket     = string
-    region     = string
-    secret     = string
-    recipients = list(string)
+    bucket       = string
+    region       = string
+    secret       = string
+    recipients   = list(string)
+    paused       = optional(bool, false)
+    restore_test = optional(string, "")
   })
   default = null
 }

@@ -29,7 +29,7 @@ run "production" {
     namespace     = "ecommerce-production"
     database      = { host = "private-db.example.com", port = 25060, cidrs = ["10.20.0.0/16"] }
     passwords     = { "root-password" = "a-password", tienda_order = "another" }
-    backup        = { bucket = "https://nyc3.digitaloceanspaces.com/backups/production", region = "nyc3", secret = "backup", recipients = ["age1qqqq"] }
+    backup        = { bucket = "https://nyc3.digitaloceanspaces.com/backups/production", region = "nyc3", secret = "backup", recipients = ["age1qqqq"], paused = true, restore_test = "restore-test" }
     stripe_secret = "stripe"
   }
   assert {
@@ -41,11 +41,11 @@ run "production" {
     error_message = "An account has no password, or one is among the values."
   }
   assert {
-    condition     = yamldecode(output.values).backup.shipping.enabled == false && yamldecode(output.values).backup.recipients == ["age1qqqq"]
+    condition     = yamldecode(output.values).backup.shipping.enabled == false && yamldecode(output.values).backup.recipients == ["age1qqqq"] && yamldecode(output.values).backup.paused && yamldecode(output.values).backup.restoreTest.identitySecret == "restore-test"
     error_message = "Backups are taken otherwise."
   }
   assert {
-    condition     = jsonencode(output.by_hand) == jsonencode({ backup = ["access-key", "secret-key"], stripe = ["secret-key", "webhook-secret"] })
+    condition     = jsonencode(output.by_hand) == jsonencode({ backup = ["access-key", "secret-key"], restore-test = ["identity"], stripe = ["secret-key", "webhook-secret"] })
     error_message = "People are not told which Secrets to make."
   }
 }
