@@ -33,6 +33,19 @@ type stand struct {
 
 func newStand(t *testing.T) *stand { return newStandAt(t, gofakes3.DefaultTimeSource()) }
 
+// clock is a stand-in's time, which a test moves while requests may still be under way.
+type clock struct{ now atomic.Pointer[time.Time] }
+
+func newClock() *clock {
+	c := &clock{}
+	c.now.Store(new(time.Date(2026, 1, 1, 0, 0, 0, 0, time.FixedZone("GMT", 0)))) // of which S3 speaks
+	return c
+}
+
+func (c *clock) Now() time.Time                  { return *c.now.Load() }
+func (c *clock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
+func (c *clock) Advance(by time.Duration)        { c.now.Store(new(c.Now().Add(by))) }
+
 func newStandAt(t *testing.T, clock gofakes3.TimeSource) *stand {
 	t.Helper()
 	s := &stand{backend: s3mem.New(s3mem.WithTimeSource(clock))}

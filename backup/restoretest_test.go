@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/johannesboyne/gofakes3"
 
 	"tienda/sqldb"
 )
@@ -48,7 +47,7 @@ func namesOf(backups []Backup) []string {
 // could not be tested is tested the next time; and the metrics tell it.
 func TestRestoreTests(t *testing.T) {
 	t.Parallel()
-	clock := gofakes3.FixedTimeSource(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
+	clock := newClock()
 	s := newStandAt(t, clock)
 	writes, reads := newKeys(t)
 	_, stranger := newKeys(t)
@@ -145,7 +144,7 @@ func TestRestoreTests(t *testing.T) {
 // TestRestoreTestsWithLogs: an older backup is tested with the binary logs up to the next, and the newest with all there are.
 func TestRestoreTestsWithLogs(t *testing.T) {
 	t.Parallel()
-	clock := gofakes3.FixedTimeSource(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
+	clock := newClock()
 	s := newStandAt(t, clock)
 	writes, reads := newKeys(t)
 	store := NewStore(s.bucket(t), writes, quiet())

@@ -8,14 +8,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/johannesboyne/gofakes3"
 )
 
 // TestRetire: what is older than it is kept goes, but for the newest and the newest that a restore test has found good, by the clock of
 // the bucket; and with it go the binary logs that nothing needs any more.
 func TestRetire(t *testing.T) {
 	t.Parallel()
-	clock := gofakes3.FixedTimeSource(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
+	clock := newClock()
 	s := newStandAt(t, clock)
 	writes, _ := newKeys(t)
 	store := NewStore(s.bucket(t), writes, quiet())
