@@ -253,6 +253,7 @@ func TestStartErrors(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	port := func() string { return fmt.Sprint("server.port=", freePorts(t)["user-service"]) }
 	for name, c := range map[string]struct {
 		args    []string
 		environ []string
@@ -261,14 +262,14 @@ func TestStartErrors(t *testing.T) {
 		"folder that is a file":    {[]string{"up", "--data", file}, nil, "data folder"},
 		"unknown component":        {[]string{"run", "--data", t.TempDir(), "basket"}, nil, `no component "basket"`},
 		"unknown flag":             {[]string{"up", "--bold"}, nil, "unknown flag"},
-		"unknown setting":          {[]string{"run", "--data", t.TempDir(), "--port-offset", "21000", "--set", "tienda.curency=EUR", "user"}, nil, "did you mean tienda.currency"},
-		"unknown currency":         {[]string{"run", "--data", t.TempDir(), "--port-offset", "21100", "--set", "tienda.currency=QQQ", "user"}, nil, "ISO 4217"},
+		"unknown setting":          {[]string{"run", "--data", t.TempDir(), "--set", port(), "--set", "tienda.curency=EUR", "user"}, nil, "did you mean tienda.currency"},
+		"unknown currency":         {[]string{"run", "--data", t.TempDir(), "--set", port(), "--set", "tienda.currency=QQQ", "user"}, nil, "ISO 4217"},
 		"setting without value":    {[]string{"run", "--data", t.TempDir(), "--set", "tienda.currency", "user"}, nil, "KEY=VALUE"},
-		"demo data in production":  {[]string{"run", "--demo", "--data", t.TempDir(), "--port-offset", "21200", "--profile", "production", "user"}, nil, "refuses demo data"},
-		"open access, production":  {[]string{"run", "--data", t.TempDir(), "--port-offset", "21300", "--profile", "production", "--set", "tienda.access=open", "user"}, nil, "refuses tienda.access: open"},
-		"sandbox in production":    {[]string{"run", "--data", t.TempDir(), "--port-offset", "21400", "--profile", "production", "--set", "tienda.payment.sandbox.enabled=true", "payment"}, nil, "refuses the sandbox"},
-		"database that is away":    {[]string{"run", "--data", t.TempDir(), "--port-offset", "21500", "user"}, []string{"SPRING_DATASOURCE_URL=jdbc:mysql://u:hunter2@127.0.0.1:1/x"}, "connect to jdbc:mysql://127.0.0.1:1/x"},
-		"data source of no engine": {[]string{"run", "--data", t.TempDir(), "--port-offset", "21600", "user"}, []string{"SPRING_DATASOURCE_URL=postgres://h/x"}, "jdbc:mysql://HOST"},
+		"demo data in production":  {[]string{"run", "--demo", "--data", t.TempDir(), "--set", port(), "--profile", "production", "user"}, nil, "refuses demo data"},
+		"open access, production":  {[]string{"run", "--data", t.TempDir(), "--set", port(), "--profile", "production", "--set", "tienda.access=open", "user"}, nil, "refuses tienda.access: open"},
+		"sandbox in production":    {[]string{"run", "--data", t.TempDir(), "--set", port(), "--profile", "production", "--set", "tienda.payment.sandbox.enabled=true", "payment"}, nil, "refuses the sandbox"},
+		"database that is away":    {[]string{"run", "--data", t.TempDir(), "--set", port(), "user"}, []string{"SPRING_DATASOURCE_URL=jdbc:mysql://u:hunter2@127.0.0.1:1/x"}, "connect to jdbc:mysql://127.0.0.1:1/x"},
+		"data source of no engine": {[]string{"run", "--data", t.TempDir(), "--set", port(), "user"}, []string{"SPRING_DATASOURCE_URL=postgres://h/x"}, "jdbc:mysql://HOST"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
