@@ -13,6 +13,10 @@ run "nodes" {
     condition     = output.alerts == tolist(["node-cpu", "node-disk", "node-memory"]) && alltrue([for alert in digitalocean_monitor_alert.main : alert.tags == toset(["ecommerce-stage"]) && alert.enabled])
     error_message = "Not all of a node is watched."
   }
+  assert {
+    condition     = alltrue([for alert in digitalocean_monitor_alert.main : alert.entities == null])
+    error_message = "An alert with tags has entities, of which the provider refuses an empty list."
+  }
 }
 
 run "load_balancer_and_database" {
