@@ -1,6 +1,7 @@
 package digitalocean
 
 import (
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"net/http"
@@ -69,12 +70,44 @@ func (s *Server) databases() {
 		e.value.MaintenanceWindow = &godo.DatabaseMaintenanceWindow{Day: request.Day, Hour: request.Hour}
 		return http.StatusNoContent, nil, nil
 	})
+	s.base("GET", "/autoscale", func(_ *http.Request, e *entry[database]) (int, any, error) {
+		return http.StatusOK, autoscale{Storage: cmp.Or(e.value.StorageAutoscale, new(godo.DatabaseStorageAutoscale))}, nil
+	})
+	s.base("PUT", "/autoscale", func(r *http.Request, e *entry[database]) (int, any, error) {
+		request, err := read[autoscale](r)
+		if err != nil {
+			return 0, nil, err
+		}
+		if err := checkGrowth(request.Storage); err != nil {
+			return 0, nil, err
+		}
+		e.value.StorageAutoscale = request.Storage
+		return http.StatusNoContent, nil, nil
+	})
 	s.base("GET", "/firewall", func(_ *http.Request, e *entry[database]) (int, any, error) {
 		return http.StatusOK, map[string]any{"rules": e.value.rules}, nil
 	})
 	s.base("PUT", "/firewall", s.updateFirewall)
 	s.schemas()
 	s.accounts()
+}
+
+// autoscale is how the disks of a database grow by themselves.
+type autoscale struct {
+	Storage *godo.DatabaseStorageAutoscale `json:"storage"`
+}
+
+// checkGrowth is whether disks can grow like that: from 15 to 95 % on, by 10 to 500 GiB.
+func checkGrowth(growth *godo.DatabaseStorageAutoscale) error {
+	switch {
+	case growth == nil:
+		return unprocessable("storage is required")
+	case growth.ThresholdPercent != nil && (*growth.ThresholdPercent < 15 || *growth.ThresholdPercent > 95):
+		return unprocessable("threshold_percent must be 15 to 95")
+	case growth.IncrementGib != nil && (*growth.IncrementGib < 10 || *growth.IncrementGib > 500):
+		return unprocessable("increment_gib must be 10 to 500")
+	}
+	return nil
 }
 
 var sizeOfDatabase = regexp.MustCompile(`^db-s-[0-9]+vcpu-([0-9]+)gb$`)
@@ -110,6 +143,11 @@ func (s *Server) createDatabase(r *http.Request) (int, any, error) {
 	if err := checkServers(request.SizeSlug, request.NumNodes); err != nil {
 		return 0, nil, err
 	}
+	if request.StorageAutoscale != nil {
+		if err := checkGrowth(request.StorageAutoscale); err != nil {
+			return 0, nil, err
+		}
+	}
 	if err := knownRegion(request.Region); err != nil {
 		return 0, nil, err
 	}
@@ -126,6 +164,7 @@ func (s *Server) createDatabase(r *http.Request) (int, any, error) {
 	e := s.bases.add(id, database{Database: godo.Database{ID: id, Name: request.Name, EngineSlug: "mysql", VersionSlug: request.Version, NumNodes: request.NumNodes, SizeSlug: request.SizeSlug,
 		RegionSlug: request.Region, Connection: connection(""), PrivateConnection: connection("private-"), PrivateNetworkUUID: request.PrivateNetworkUUID, Tags: request.Tags, CreatedAt: s.options.Now(),
 		DBNames: []string{"defaultdb"}, Users: []godo.DatabaseUser{{Name: "doadmin", Role: "primary", Password: password}}, ProjectID: uuid.NewString(), StorageSizeMib: 30720,
+		StorageAutoscale: request.StorageAutoscale, MetricsEndpoints: []*godo.ServiceAddress{{Host: connection("").Host, Port: 9273}},
 		MaintenanceWindow: &godo.DatabaseMaintenanceWindow{Day: "monday", Hour: "13:00:00"}}}, s.options.Polls)
 	return http.StatusCreated, map[string]any{"database": seenDatabase(e)}, nil
 }

@@ -185,6 +185,9 @@ func TestKubernetes(t *testing.T) {
 	if running.HA || len(running.NodePools) != 1 || running.NodePools[0].Count != 3 || len(running.NodePools[0].Nodes) != 3 {
 		t.Errorf("cluster %+v", running)
 	}
+	if running.WorkerSubnetUUID == "" || running.RoutingAgent == nil || *running.RoutingAgent.Enabled || running.NvidiaGpuDraDriver == nil || *running.NvidiaGpuDraDriver.Enabled {
+		t.Errorf("what nobody asked for: subnet %q, routing agent %+v, driver %+v", running.WorkerSubnetUUID, running.RoutingAgent, running.NvidiaGpuDraDriver)
+	}
 	credentials, _, err := c.Kubernetes.GetCredentials(ctx, cluster.ID, &godo.KubernetesClusterCredentialsGetRequest{ExpirySeconds: godo.PtrTo(3600)})
 	if err != nil || credentials.Token != "t" || string(credentials.CertificateAuthorityData) != "ca" || time.Until(credentials.ExpiresAt) > time.Hour {
 		t.Errorf("credentials %+v, %v", credentials, err)
@@ -332,6 +335,9 @@ func TestDatabases(t *testing.T) {
 	small.Name, small.SizeSlug = "small", "db-s-1vcpu-1gb"
 	_, _, err = c.Databases.Create(ctx, &small)
 	refused(t, "a standby of the smallest", err, http.StatusUnprocessableEntity, "standby")
+	small.NumNodes, small.StorageAutoscale = 1, &godo.DatabaseStorageAutoscale{Enabled: true, IncrementGib: godo.PtrTo(uint64(5))}
+	_, _, err = c.Databases.Create(ctx, &small)
+	refused(t, "a new database that grows by little", err, http.StatusUnprocessableEntity, "10 to 500")
 	online := await(t, func() (*godo.Database, bool) {
 		got, _, err := c.Databases.Get(ctx, database.ID)
 		if err != nil {
@@ -341,6 +347,9 @@ func TestDatabases(t *testing.T) {
 	})
 	if !strings.HasPrefix(online.PrivateConnection.Host, "private-") || online.PrivateConnection.Password == "" {
 		t.Errorf("private connection %+v", online.PrivateConnection)
+	}
+	if len(online.MetricsEndpoints) != 1 || online.MetricsEndpoints[0].Host != online.Connection.Host {
+		t.Errorf("metrics are at %+v", online.MetricsEndpoints)
 	}
 	if _, err := c.Databases.UpdateFirewallRules(ctx, database.ID, &godo.DatabaseUpdateFirewallRulesRequest{Rules: []*godo.DatabaseFirewallRule{{Type: "k8s", Value: cluster.ID}}}); err != nil {
 		t.Error(err)
@@ -367,6 +376,18 @@ func TestDatabases(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	if growth, _, err := c.Databases.GetStorageAutoscale(ctx, database.ID); err != nil || growth == nil || growth.Enabled {
+		t.Errorf("disks that nobody lets grow: %+v, %v", growth, err)
+	}
+	grows := &godo.DatabaseStorageAutoscale{Enabled: true, ThresholdPercent: godo.PtrTo(80), IncrementGib: godo.PtrTo(uint64(10))}
+	if _, err := c.Databases.UpdateStorageAutoscale(ctx, database.ID, grows); err != nil {
+		t.Error(err)
+	}
+	if got, _, err := c.Databases.GetStorageAutoscale(ctx, database.ID); err != nil || !cmp.Equal(got, grows) {
+		t.Errorf("disks that grow: %+v, %v", got, err)
+	}
+	_, err = c.Databases.UpdateStorageAutoscale(ctx, database.ID, &godo.DatabaseStorageAutoscale{Enabled: true, ThresholdPercent: godo.PtrTo(10)})
+	refused(t, "growth of disks that are empty", err, http.StatusUnprocessableEntity, "15 to 95")
 	if _, err := c.Databases.Resize(ctx, database.ID, &godo.DatabaseResizeRequest{SizeSlug: "db-s-2vcpu-4gb", NumNodes: 2}); err != nil {
 		t.Error(err)
 	}

@@ -159,7 +159,7 @@ func (s *Server) createCluster(r *http.Request) (int, any, error) {
 	}
 	id, now := uuid.NewString(), s.options.Now()
 	c := godo.KubernetesCluster{
-		ID: id, Name: request.Name, RegionSlug: request.RegionSlug, VersionSlug: request.VersionSlug, VPCUUID: request.VPCUUID,
+		ID: id, Name: request.Name, RegionSlug: request.RegionSlug, VersionSlug: request.VersionSlug, VPCUUID: request.VPCUUID, WorkerSubnetUUID: cmp.Or(request.WorkerSubnetUUID, uuid.NewString()),
 		ClusterSubnet: cmp.Or(request.ClusterSubnet, "10.244.0.0/16"), ServiceSubnet: cmp.Or(request.ServiceSubnet, "10.245.0.0/16"),
 		IPv4: "203.0.113.1", Endpoint: s.options.Access.Server, Tags: append([]string{"k8s", "k8s:" + id}, request.Tags...),
 		HA: minor(request.VersionSlug) >= 36, AutoUpgrade: request.AutoUpgrade, SurgeUpgrade: request.SurgeUpgrade,
@@ -172,11 +172,26 @@ func (s *Server) createCluster(r *http.Request) (int, any, error) {
 		c.MaintenancePolicy = &godo.KubernetesMaintenancePolicy{StartTime: "00:00", Day: godo.KubernetesMaintenanceDayAny}
 	}
 	c.MaintenancePolicy.Duration = "4h0m0s"
+	addOns(&c, request)
 	for _, p := range request.NodePools {
 		c.NodePools = append(c.NodePools, s.newPool(id, p))
 	}
 	e := s.clusters.add(id, c, s.options.Polls)
 	return http.StatusCreated, map[string]any{"kubernetes_cluster": seenCluster(e)}, nil
+}
+
+// addOns are what the API says about every cluster: what nobody asked for is there, and off.
+func addOns(c *godo.KubernetesCluster, request godo.KubernetesClusterCreateRequest) {
+	off := godo.PtrTo(false)
+	c.RoutingAgent = cmp.Or(request.RoutingAgent, &godo.KubernetesRoutingAgent{Enabled: off})
+	c.CorednsAutoscaler = cmp.Or(request.CorednsAutoscaler, &godo.KubernetesCorednsAutoscaler{Enabled: off})
+	c.P2pOciRegistryPlugin = cmp.Or(request.P2pOciRegistryPlugin, &godo.KubernetesP2pOciRegistry{Enabled: off})
+	c.AmdGpuDevicePlugin = cmp.Or(request.AmdGpuDevicePlugin, &godo.KubernetesAmdGpuDevicePlugin{Enabled: off})
+	c.AmdGpuDeviceMetricsExporterPlugin = cmp.Or(request.AmdGpuDeviceMetricsExporterPlugin, &godo.KubernetesAmdGpuDeviceMetricsExporterPlugin{Enabled: off})
+	c.AmdGpuDraDriver = cmp.Or(request.AmdGpuDraDriver, &godo.KubernetesAmdGpuDraDriver{Enabled: off})
+	c.NvidiaGpuDevicePlugin = cmp.Or(request.NvidiaGpuDevicePlugin, &godo.KubernetesNvidiaGpuDevicePlugin{Enabled: off})
+	c.NvidiaGpuDraDriver = cmp.Or(request.NvidiaGpuDraDriver, &godo.KubernetesNvidiaGpuDraDriver{Enabled: off})
+	c.RdmaSharedDevicePlugin = cmp.Or(request.RdmaSharedDevicePlugin, &godo.KubernetesRdmaSharedDevicePlugin{Enabled: off})
 }
 
 func (s *Server) checkCluster(request godo.KubernetesClusterCreateRequest) error {
