@@ -11,6 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -58,7 +59,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	}
 	defer func() { _ = os.RemoveAll(folder) }() // a temporary folder that is left disturbs nobody
 	for _, part := range []string{"deploy/terraform", "deploy/helm"} {
-		if err := os.CopyFS(filepath.Join(folder, part), os.DirFS(filepath.Join(o.root, part))); err != nil {
+		if err := copyTree(filepath.Join(o.root, part), filepath.Join(folder, part)); err != nil {
 			return err
 		}
 	}
@@ -94,9 +95,40 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		if left, unknown := account.Left(), account.Unknown(); len(left) > 0 || len(unknown) > 0 {
 			return fmt.Errorf("%s: left after the destruction: %v; calls that the emulator was not taught: %v", environment, left, unknown)
 		}
-		fmt.Fprintf(out, "emulated: %s was applied, had nothing to do at the second plan, was destroyed, and nothing is left\n", environment)
+		platform := "of its platform what needs no chart"
+		if o.kubeconfig == "" {
+			platform = "without its platform, for which CLUSTER names the kubeconfig of a cluster to throw away"
+		}
+		fmt.Fprintf(out, "emulated: %s was applied, had nothing to do at the second plan, was destroyed, and nothing is left; %s\n", environment, platform)
 	}
 	return nil
+}
+
+// copyTree copies a folder without what the program leaves in one: where its state was, its modules and its plugins with their checksums,
+// which are those of whole archives and not of a binary alone.
+func copyTree(from, to string) error {
+	return filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		switch {
+		case strings.HasPrefix(entry.Name(), ".terraform") && entry.IsDir():
+			return filepath.SkipDir
+		case strings.HasPrefix(entry.Name(), ".terraform") || strings.Contains(entry.Name(), ".tfstate"):
+			return nil
+		case entry.IsDir():
+			return os.MkdirAll(filepath.Join(to, name), 0o755)
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, name), text, 0o644)
+	})
 }
 
 // emulation is one environment.
@@ -114,7 +146,7 @@ func (e emulation) call(ctx context.Context, out io.Writer, part string, argumen
 	command.Dir = filepath.Join(e.folder, part)
 	command.Stdout, command.Stderr = out, e.out
 	command.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool { // tokens and keys of whoever calls
-		return strings.HasPrefix(variable, "DIGITALOCEAN_") || strings.HasPrefix(variable, "SPACES_") || strings.HasPrefix(variable, "AWS_") || strings.HasPrefix(variable, "TF_")
+		return slices.ContainsFunc([]string{"DIGITALOCEAN_", "SPACES_", "AWS_", "TF_", "KUBE", "HELM_"}, func(prefix string) bool { return strings.HasPrefix(variable, prefix) })
 	})
 	command.Env = append(command.Env, e.environ...)
 	if err := command.Run(); err != nil {
@@ -170,29 +202,33 @@ func (e emulation) run(ctx context.Context, spaces string) error {
 
 var nameOfProvider = regexp.MustCompile(`^terraform-provider-([a-z]+)_v([0-9.]+)`)
 
-// mirror lays binaries out as both programs look for them, with a configuration that allows no others.
+// mirror lays binaries out as both programs look for them, with a configuration that allows no others. Each may be in a folder of its own, as
+// its archive is unpacked.
 func mirror(from, to string) error {
-	entries, err := os.ReadDir(from)
+	from, err := filepath.Abs(from)
 	if err != nil {
-		return fmt.Errorf("providers: %w; PROVIDERS names a folder with their binaries", err)
+		return err
 	}
 	missing := needed()
-	for _, entry := range entries {
-		match := nameOfProvider.FindStringSubmatch(entry.Name())
-		if match == nil || missing[match[1]] == "" {
-			continue
-		}
-		binary, err := filepath.Abs(filepath.Join(from, entry.Name()))
+	err = fs.WalkDir(os.DirFS(from), ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
+		match := nameOfProvider.FindStringSubmatch(entry.Name())
+		if match == nil || entry.IsDir() || missing[match[1]] == "" {
+			return nil
+		}
 		for _, host := range []string{"registry.terraform.io", "registry.opentofu.org"} {
 			place := filepath.Join(to, host, missing[match[1]], match[2], runtime.GOOS+"_"+runtime.GOARCH)
-			if err := errors.Join(os.MkdirAll(place, 0o755), os.Symlink(binary, filepath.Join(place, entry.Name()))); err != nil {
+			if err := errors.Join(os.MkdirAll(place, 0o755), os.Symlink(filepath.Join(from, path), filepath.Join(place, entry.Name()))); err != nil {
 				return err
 			}
 		}
 		delete(missing, match[1])
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("providers: %w; PROVIDERS names a folder with their binaries", err)
 	}
 	for name := range missing {
 		return fmt.Errorf("providers: %s has no terraform-provider-%s_vVERSION", from, name)

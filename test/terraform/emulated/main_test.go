@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,27 @@ import (
 
 	"tienda/test/digitalocean"
 )
+
+// used is a folder of the repository whose environments somebody has worked with: there are checksums and a state of another place.
+func used(t *testing.T) string {
+	t.Helper()
+	root := t.TempDir()
+	for _, part := range []string{"deploy/terraform", "deploy/helm"} {
+		if err := os.CopyFS(filepath.Join(root, part), os.DirFS(filepath.Join("../../..", part))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range map[string]string{
+		".terraform.lock.hcl":          "provider \"registry.opentofu.org/digitalocean/digitalocean\" {\n  version = \"2.99.0\"\n  hashes  = [\"h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"]\n}\n",
+		".terraform/terraform.tfstate": `{"version": 3, "backend": {"type": "local", "config": {"path": "elsewhere"}, "hash": 1}}`,
+	} {
+		path := filepath.Join(root, "deploy/terraform/environments/stage/cluster", name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
 
 // TestRun goes the whole way with providers that replay recordings, which call nobody: that the real ones find in the emulator what
 // they ask for is seen with the real ones only.
@@ -26,7 +48,10 @@ func TestRun(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", replay, "../replay").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	for _, name := range []string{"terraform-provider-kubernetes_v3.2.1", "terraform-provider-helm_v3.1.2_x5"} {
+	if err := os.Mkdir(filepath.Join(folder, "helm"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"terraform-provider-kubernetes_v3.2.1_x5", "helm/terraform-provider-helm_v3.1.2_x5"} {
 		if err := os.Link(replay, filepath.Join(folder, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +81,8 @@ users: [{name: admin, user: {client-certificate: cert.pem, client-key-data: a2V5
 		t.Errorf("access(%s) = %+v, %v; want %+v", file, got, err, want)
 	}
 	var out bytes.Buffer
-	if err := run(t.Context(), options{root: "../../..", providers: folder, program: wrapper, kubeconfig: kubeconfig}, &out); err != nil || strings.Count(out.String(), "nothing is left") != 2 {
+	root := used(t)
+	if err := run(t.Context(), options{root: root, providers: folder, program: wrapper, kubeconfig: kubeconfig}, &out); err != nil || strings.Count(out.String(), "nothing is left") != 2 {
 		t.Errorf("%v\n%s", err, out.String())
 	}
 	if err := os.WriteFile(kubeconfig, []byte("current-context: nothing"), 0o600); err != nil {
@@ -65,7 +91,7 @@ users: [{name: admin, user: {client-certificate: cert.pem, client-key-data: a2V5
 	if _, err := access(kubeconfig); err == nil || !strings.Contains(err.Error(), "names no cluster") {
 		t.Errorf("a kubeconfig that leads nowhere: %v", err)
 	}
-	if err := os.Remove(filepath.Join(folder, "terraform-provider-kubernetes_v3.2.1")); err != nil {
+	if err := os.Remove(filepath.Join(folder, "terraform-provider-kubernetes_v3.2.1_x5")); err != nil {
 		t.Fatal(err)
 	}
 	if err := run(t.Context(), options{root: "../../..", providers: folder, program: wrapper}, &out); err == nil || !strings.Contains(err.Error(), "terraform-provider-kubernetes_vVERSION") {
