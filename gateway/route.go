@@ -78,7 +78,7 @@ type builder struct {
 }
 
 const (
-	standardConnectTimeout  = time.Second // instances are near, and one that is gone says nothing
+	standardConnectTimeout  = 5 * time.Second
 	standardResponseTimeout = 35 * time.Second
 )
 

@@ -189,11 +189,16 @@ func (g *Gateway) try(ctx context.Context, out *http.Request, x *Exchange, body 
 		return nil, api.Unavailable(up.address)
 	}
 	const most = 3
+	addresses = addresses[:min(most, len(addresses))]
 	var err error
-	for _, address := range addresses[:min(most, len(addresses))] {
+	for i, address := range addresses {
+		patience := x.table.connectTimeout
+		if i < len(addresses)-1 {
+			patience = min(patience, hopTimeout)
+		}
 		var response *http.Response
 		var connected bool
-		response, connected, err = g.attempt(ctx, out, x, address, body)
+		response, connected, err = g.attempt(ctx, out, x, address, body, patience)
 		if err == nil {
 			g.failures.Forget(address)
 			return response, nil
@@ -211,14 +216,17 @@ func (g *Gateway) try(ctx context.Context, out *http.Request, x *Exchange, body 
 	return nil, explain(ctx, up.address, err)
 }
 
+// hopTimeout bounds an attempt to connect while there is another instance: one that is gone says nothing.
+const hopTimeout = time.Second
+
 func isSafe(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
 // attempt makes one call to one instance. connected is false when it surely never arrived there.
-func (g *Gateway) attempt(ctx context.Context, out *http.Request, x *Exchange, address string, body *repeatable) (response *http.Response, connected bool, err error) {
+func (g *Gateway) attempt(ctx context.Context, out *http.Request, x *Exchange, address string, body *repeatable, patience time.Duration) (response *http.Response, connected bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(x.table.connectTimeout, func() { cancel(errConnectTimeout) })
+	timer := time.AfterFunc(patience, func() { cancel(errConnectTimeout) })
 	defer timer.Stop()
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) { timer.Stop() },

@@ -41,9 +41,12 @@ const callTimeout = 10 * time.Second
 // maxTries is how often one call is made: on one instance after the other, and again on the only one.
 const maxTries = 3
 
-// dialTimeout bounds one try to connect to an instance. At an address that is gone nobody refuses, and a read that has two seconds is to reach
+// dialTimeout bounds one try to connect to an instance that is not the last. At an address that is gone nobody refuses, and a read that has two seconds is to reach
 // another instance in them; that one which is there takes the connection does not hang on how busy it is, as its kernel does that.
 const dialTimeout = 600 * time.Millisecond
+
+// lastDialTimeout bounds the last try: there is nobody else to ask then, and packets may be lost.
+const lastDialTimeout = 3 * time.Second
 
 // openClient makes the HTTP client that finds services by name.
 func (m *member) openClient(common commonSettings) {
@@ -76,13 +79,16 @@ func (m *member) openClient(common commonSettings) {
 // dial connects. To an address that was not found by name, as that of a route elsewhere, whoever asks says how long to wait.
 func dial(ctx context.Context, network, address string) (net.Conn, error) {
 	dialer := net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
-	if ctx.Value(peerKey{}) != nil {
-		dialer.Timeout = dialTimeout
+	if patience, ok := ctx.Value(patienceKey{}).(time.Duration); ok {
+		dialer.Timeout = patience
 	}
 	return dialer.DialContext(ctx, network, address)
 }
 
-type peerKey struct{}
+type (
+	peerKey     struct{} // the service that is called
+	patienceKey struct{} // how long to try to connect
+)
 
 // peerOf is the service that a request goes to, for span names and labels.
 func peerOf(r *http.Request) string {
@@ -163,8 +169,13 @@ func (f *finder) observe(peer, status string, start time.Time) {
 func (f *finder) try(r *http.Request, name string, addresses []string) (*http.Response, error) {
 	ctx := context.WithValue(r.Context(), peerKey{}, name)
 	var err error
-	for i := range min(maxTries, max(2, len(addresses))) {
-		attempt := r.Clone(ctx)
+	tries := min(maxTries, max(2, len(addresses)))
+	for i := range tries {
+		patience := dialTimeout
+		if i == tries-1 {
+			patience = lastDialTimeout
+		}
+		attempt := r.Clone(context.WithValue(ctx, patienceKey{}, patience))
 		attempt.URL.Host = addresses[i%len(addresses)]
 		attempt.Host = attempt.URL.Host
 		if i > 0 && r.Body != nil && r.Body != http.NoBody {
