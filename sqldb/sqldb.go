@@ -17,7 +17,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -225,9 +224,6 @@ func mysqlConfig(ctx context.Context, config Config) (*mysql.Config, error) {
 		c.TLSConfig = "preferred"
 	}
 	c.Timeout = 5 * time.Second
-	c.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		return dialAgain(ctx, func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, network, address) })
-	}
 	c.Collation = "utf8mb4_bin"
 	c.InterpolateParams = true // one round trip for a statement that is not worth preparing
 	c.ClientFoundRows = true   // an UPDATE counts matched rows, as SQLite does
@@ -240,23 +236,6 @@ func mysqlConfig(ctx context.Context, config Config) (*mysql.Config, error) {
 		c.Params["foreign_key_checks"] = "0" // tables are written side by side
 	}
 	return c, nil
-}
-
-// tryFor bounds one attempt to connect.
-const tryFor = time.Second
-
-// dialAgain connects until ctx ends. Nobody says no while a server's address moves, or packets are lost: another attempt, from another port, may get
-// through where the first would wait for seconds.
-func dialAgain(ctx context.Context, dial func(context.Context) (net.Conn, error)) (net.Conn, error) {
-	for {
-		try, cancel := context.WithTimeout(ctx, tryFor)
-		conn, err := dial(try)
-		late := try.Err() != nil
-		cancel()
-		if err == nil || !late || ctx.Err() != nil {
-			return conn, err
-		}
-	}
 }
 
 // readCommitted sets the isolation of each new connection: fewer gap locks, and correctness rests on
