@@ -198,7 +198,7 @@ func (g *Gateway) try(ctx context.Context, out *http.Request, x *Exchange, body 
 		}
 		var response *http.Response
 		var connected bool
-		response, connected, err = g.attempt(ctx, out, x, address, body, patience)
+		response, connected, err = g.attempt(ctx, out, address, body, patience)
 		if err == nil {
 			g.failures.Forget(address)
 			return response, nil
@@ -224,7 +224,7 @@ func isSafe(method string) bool {
 }
 
 // attempt makes one call to one instance. connected is false when it surely never arrived there.
-func (g *Gateway) attempt(ctx context.Context, out *http.Request, x *Exchange, address string, body *repeatable, patience time.Duration) (response *http.Response, connected bool, err error) {
+func (g *Gateway) attempt(ctx context.Context, out *http.Request, address string, body *repeatable, patience time.Duration) (response *http.Response, connected bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	timer := time.AfterFunc(patience, func() { cancel(errConnectTimeout) })
 	defer timer.Stop()
