@@ -20,7 +20,7 @@ import (
 // Create takes a backup of a server. It exists when Create returns it, and not before: what was broken off is not listed.
 // program is the version that stands in it.
 func (s *Store) Create(ctx context.Context, config sqldb.Config, program string, now func() time.Time) (Backup, error) {
-	server, err := await(ctx, s.log, func(ctx context.Context) (*server, error) { return connect(ctx, config) })
+	server, err := await(ctx, config, s.log)
 	if err != nil {
 		return Backup{}, err
 	}

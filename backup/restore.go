@@ -58,7 +58,7 @@ func (s *Store) Restore(ctx context.Context, config sqldb.Config, o RestoreOptio
 	if err != nil {
 		return Restored{}, err
 	}
-	server, err := await(ctx, s.log, func(ctx context.Context) (*server, error) { return connect(ctx, config) })
+	server, err := await(ctx, config, s.log)
 	if err != nil {
 		return Restored{}, err
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"strings"
 	"time"
 
@@ -23,20 +22,10 @@ type server struct {
 // reachPatience is how long a server may say nothing before it counts as away: a pod that has just started may not get through to it for some seconds.
 const reachPatience = time.Minute
 
-// await connects to a server, and again while nobody answers there. One that refuses is the caller's business at once.
-func await(ctx context.Context, log *slog.Logger, connect func(context.Context) (*server, error)) (*server, error) {
-	for end := time.Now().Add(reachPatience); ; {
-		s, err := connect(ctx)
-		if e, ok := errors.AsType[net.Error](err); !ok || !e.Timeout() || ctx.Err() != nil || time.Now().After(end) {
-			return s, err
-		}
-		log.WarnContext(ctx, "the database server does not answer yet", "err", err)
-		select {
-		case <-ctx.Done():
-			return nil, err
-		case <-time.After(time.Second):
-		}
-	}
+// await connects to a server, and again while nobody answers there.
+func await(ctx context.Context, config sqldb.Config, log *slog.Logger) (*server, error) {
+	return sqldb.Await(ctx, reachPatience, sqldb.Silent, func(err error) { log.WarnContext(ctx, "the database server does not answer yet", "err", err) },
+		func(ctx context.Context) (*server, error) { return connect(ctx, config) })
 }
 
 // connect logs in to the server of a data source, and finds the tools that go with it.

@@ -135,30 +135,16 @@ func (m *member) openDB(ctx context.Context, common commonSettings) func(...sqld
 		if m.opts.Statement != nil {
 			config.Statement = func(query string, args []any) { m.opts.Statement(m.service.Name, query, args) }
 		}
-		db, err := m.awaitDB(ctx, config, source.Hikari.InitializationFailTimeout, migrations)
+		// In a cluster a server may come up together with its components.
+		db, err := sqldb.Await(ctx, source.Hikari.InitializationFailTimeout, sqldb.Unreachable,
+			func(err error) { m.log.Warn("the database does not answer yet", "err", err) },
+			func(ctx context.Context) (*sqldb.DB, error) { return sqldb.Open(ctx, config, migrations...) })
 		if err != nil {
 			return nil, err
 		}
 		m.addCheck("db", db.Ping)
 		m.closers = append(m.closers, func(context.Context) error { return db.Close() })
 		return db, nil
-	}
-}
-
-// awaitDB opens a database. A server that cannot be reached is tried again for that long: in a cluster it may
-// come up together with its components.
-func (m *member) awaitDB(ctx context.Context, config sqldb.Config, patience time.Duration, migrations []sqldb.Migrations) (*sqldb.DB, error) {
-	for end := m.opts.Now().Add(patience); ; {
-		db, err := sqldb.Open(ctx, config, migrations...)
-		if _, unreachable := errors.AsType[net.Error](err); !unreachable || !m.opts.Now().Before(end) {
-			return db, err
-		}
-		m.log.Warn("the database does not answer yet", "err", err)
-		select {
-		case <-ctx.Done():
-			return nil, err
-		case <-time.After(time.Second):
-		}
 	}
 }
 

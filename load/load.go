@@ -172,6 +172,9 @@ func (r *run) knock(ctx context.Context) error {
 	for n := 0; ; n++ {
 		err := r.knockOnce(ctx)
 		refused, ok := errors.AsType[*refusal](err)
+		if !ok && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return fmt.Errorf("no answer from %s for %v; is the shop running, and is this the address of its gateway?", r.shop.base, opening)
+		}
 		if !ok || refused.answer.retryAfter == 0 || !pause(ctx, backoff(n, refused.answer.retryAfter)) {
 			return err
 		}
@@ -179,7 +182,7 @@ func (r *run) knock(ctx context.Context) error {
 }
 
 // opening is for how long a shop may be about to open.
-const opening = 10 * time.Second
+const opening = 30 * time.Second
 
 func (r *run) knockOnce(ctx context.Context) error {
 	const keys = "/app/.well-known/jwks.json"

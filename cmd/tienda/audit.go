@@ -61,7 +61,9 @@ func (c *auditCommand) audit(ctx context.Context, environ environment, now func(
 		{"order-service", &databases.Order}, {"product-service", &databases.Product},
 		{"payment-service", &databases.Payment}, {"shipping-service", &databases.Shipping},
 	} {
-		db, err := sqldb.OpenToRead(ctx, databaseOf(part.service, c.Data, environ, true), schemas()[part.service]...)
+		db, err := sqldb.Await(ctx, patience, sqldb.Silent, nil, func(ctx context.Context) (*sqldb.DB, error) {
+			return sqldb.OpenToRead(ctx, databaseOf(part.service, c.Data, environ, true), schemas()[part.service]...)
+		})
 		if errors.Is(err, os.ErrNotExist) {
 			missing = append(missing, part.service+".db")
 			continue

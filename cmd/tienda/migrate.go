@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"tienda/sqldb"
 )
@@ -32,7 +33,9 @@ func (c *migrateCommand) Run(ctx context.Context, term terminal, environ environ
 			}
 			continue
 		}
-		db, err := sqldb.Open(ctx, databaseOf(row.Name, c.Data, environ, withDatabase(rows) > 1), migrations...)
+		db, err := sqldb.Await(ctx, patience, sqldb.Silent, nil, func(ctx context.Context) (*sqldb.DB, error) {
+			return sqldb.Open(ctx, databaseOf(row.Name, c.Data, environ, withDatabase(rows) > 1), migrations...)
+		})
 		if err != nil {
 			return fmt.Errorf("%s: %w", row.Name, err)
 		}
@@ -43,6 +46,9 @@ func (c *migrateCommand) Run(ctx context.Context, term terminal, environ environ
 	}
 	return nil
 }
+
+// patience is how long a command waits for a database server that says nothing.
+const patience = 30 * time.Second
 
 // databaseOf is where a component keeps its rows: in the data folder, or where SPRING_DATASOURCE_URL
 // says, in a schema of its own when the URL is for several.

@@ -1,9 +1,8 @@
-package backup
+package sqldb
 
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net"
 	"os"
 	"syscall"
@@ -12,12 +11,12 @@ import (
 	"time"
 )
 
-// TestSilentServerIsWaitedFor: a restore in a pod that has just started is not over because it does not get through at once; who is refused is told so.
-func TestSilentServerIsWaitedFor(t *testing.T) {
+// TestAwait: what starts in a pod is not over because it does not get through at once; what is no passing error is told at once.
+func TestAwait(t *testing.T) {
 	t.Parallel()
 	silent := &net.OpError{Op: "dial", Net: "tcp", Err: os.ErrDeadlineExceeded}
 	refused := &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
-	there := &server{}
+	there := &DB{}
 	for name, c := range map[string]struct {
 		answers []error // the last again and again; nil connects
 		tries   int
@@ -31,8 +30,8 @@ func TestSilentServerIsWaitedFor(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				tries := 0
-				s, err := await(t.Context(), slog.New(slog.DiscardHandler), func(context.Context) (*server, error) {
+				tries, told := 0, 0
+				s, err := Await(t.Context(), time.Minute, Silent, func(error) { told++ }, func(context.Context) (*DB, error) {
 					answer := c.answers[min(tries, len(c.answers)-1)]
 					tries++
 					if answer != nil {
@@ -41,8 +40,11 @@ func TestSilentServerIsWaitedFor(t *testing.T) {
 					}
 					return there, nil
 				})
-				if !errors.Is(err, c.want) || (s == there) != (c.want == nil) || tries != c.tries {
-					t.Errorf("%v, %v after %d tries, want %v after %d", s, err, tries, c.want, c.tries)
+				if Unreachable(err) != (err != nil) || Silent(err) != (err == error(silent)) {
+					t.Errorf("%v counts as unreachable %t, silent %t", err, Unreachable(err), Silent(err))
+				}
+				if !errors.Is(err, c.want) || (s == there) != (c.want == nil) || tries != c.tries || told != tries-1 {
+					t.Errorf("%v, %v after %d tries, %d of them told; want %v after %d", s, err, tries, told, c.want, c.tries)
 				}
 			})
 		})
