@@ -222,13 +222,19 @@ func start(ctx context.Context, opts Options, service Service, fail context.Canc
 	if err != nil {
 		return m, err
 	}
+	if opts.WarmUp <= 0 { // before anybody can ask
+		close(m.prepared)
+		m.warm.Store(true)
+	}
 	m.serve(handler)
 	registration := m.registration(common)
 	m.spawn(func(ctx context.Context) error { return m.registry.Run(ctx, registration, opts.FetchRegistry) })
-	m.spawn(func(ctx context.Context) error {
-		m.warmUp(ctx, registration != nil && !service.Infrastructure)
-		return nil
-	})
+	if opts.WarmUp > 0 {
+		m.spawn(func(ctx context.Context) error {
+			m.warmUp(ctx, registration != nil && !service.Infrastructure)
+			return nil
+		})
+	}
 	m.spawn(func(ctx context.Context) error { settings.poll(ctx, common.Spring.Cloud.Config.Poll); return nil })
 	settings.watch(m.applyLogLevel)
 	settings.watch(func() {

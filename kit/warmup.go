@@ -30,10 +30,6 @@ func (m *member) warmUp(ctx context.Context, registers bool) {
 	m.mu.Lock()
 	steps := m.warmUps
 	m.mu.Unlock()
-	if m.opts.WarmUp <= 0 {
-		close(m.prepared)
-		return
-	}
 	var under sync.WaitGroup
 	for _, step := range steps {
 		under.Go(func() { m.persist(ctx, step) })
