@@ -6,6 +6,11 @@ LINT     := $(GO) tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
 VERSION  := $(shell git describe --always --dirty --abbrev=12 2>/dev/null)
 CREATED  := $(shell git log -1 --format=%ct 2>/dev/null)
 
+# One way of building for all that is made here, programs, images, tools and tests: what they share, most of Kubernetes and all of
+# the shop, is compiled once, wherever this folder is. The race detector alone needs C.
+export CGO_ENABLED := 0
+export GOFLAGS     := $(sort $(shell $(GO) env GOFLAGS) -trimpath)
+
 .PHONY: help up build test test-deploy test-kubernetes test-terraform terraform-docs apply-emulated mutants crash-points proof proof-short drill check lint scan journey bench scale memory image package chart clean
 
 help: ## this list
@@ -15,7 +20,7 @@ up: ## run the whole shop on this machine
 	$(GO) run ./cmd/tienda up
 
 build: ## one static binary in bin/
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X tienda/kit.version=$(VERSION)' -o $(BIN) ./cmd/tienda
+	$(GO) build -ldflags '-s -w -X tienda/kit.version=$(VERSION)' -o $(BIN) ./cmd/tienda
 
 # Tests that load whole shops with thousands of calls have the machine to themselves and run
 # without the race detector, which would make them some ten times slower. Shops that are killed wait for processes and leases
@@ -28,8 +33,9 @@ KILLING := TestCrashPoints
 RACE := -race -gcflags=modernc.org/...=-d=checkptr=0
 
 test: build ## all tests, on SQLite and on a private MariaDB; then the journey
-	./test/mariadb.sh $(GO) test $(RACE) -timeout 40m -skip '$(LOADED)|$(MUTANTS)|$(KILLING)' ./...
-	$(GO) test $(RACE) -tags faults ./fault
+	./test/need.sh gcc gcc libc6-dev
+	CGO_ENABLED=1 ./test/mariadb.sh $(GO) test $(RACE) -timeout 40m -skip '$(LOADED)|$(MUTANTS)|$(KILLING)' ./...
+	CGO_ENABLED=1 $(GO) test $(RACE) -tags faults ./fault
 	$(GO) test -tags faults -run '^TestFaults' ./cmd/tienda
 	./test/mariadb.sh $(GO) test -count=1 -timeout 20m -parallel 1 -run '$(LOADED)' ./cmd/tienda
 	$(MAKE) -j 2 proof-short test-deploy
@@ -41,7 +47,7 @@ export TIENDA_TEST_IMAGE_TIENDA ?= tienda:$(VERSION)
 
 # Two packages of tests at a time, those that take longest first; for three the node has too little processor time.
 test-kubernetes: image ## the chart on a real Kubernetes: one that is brought up and taken down, or that of KUBECONFIG
-	CGO_ENABLED=0 $(GO) -C test/cluster run . -image ../../bin/tienda.oci.tar with $(GO) test -count=1 -timeout 20m -v -p 2 ./backup ./entry ./shop ./...
+	$(GO) -C test/cluster run . -image ../../bin/tienda.oci.tar with $(GO) test -count=1 -timeout 20m -v -p 2 ./backup ./entry ./shop ./...
 
 test-deploy: ## the image and the charts, and that every statement is MySQL's
 	./test/mariadb.sh $(GO) -C deploy test -timeout 15m ./...
@@ -80,7 +86,7 @@ lint: ## formatting, vet and the linters of .golangci.yml
 
 # What is scanned is what is shipped, but with the names of its functions, by which is told whether it has those that are bad.
 scan: ## known vulnerabilities of the program, by Go's database, or the one at VULNDB
-	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN).symbols ./cmd/tienda
+	$(GO) build -o $(BIN).symbols ./cmd/tienda
 	$(GO) tool -modfile=tools/go.mod govulncheck $(if $(VULNDB),-db '$(VULNDB)') -mode=binary $(BIN).symbols
 
 check: lint test test-terraform ## what CI runs before test-kubernetes
@@ -113,12 +119,12 @@ chart: ## schema and README of the charts, from the comments in their values
 TOFU := $(CURDIR)/.cache/tofu-$(shell awk '$$1 == "github.com/opentofu/opentofu" {print $$2}' tools/tofu/go.mod)
 
 $(TOFU):
-	CGO_ENABLED=0 $(GO) build -C tools/tofu -trimpath -ldflags '-s -w -X github.com/opentofu/opentofu/version.dev=no' -o $@ github.com/opentofu/opentofu/cmd/tofu
+	$(GO) build -C tools/tofu -ldflags '-s -w -X github.com/opentofu/opentofu/version.dev=no' -o $@ github.com/opentofu/opentofu/cmd/tofu
 
 TFLINT := $(CURDIR)/.cache/tflint-$(shell awk '$$1 == "github.com/terraform-linters/tflint" && $$2 ~ /^v/ {print $$2}' tools/tflint/go.mod)
 
 $(TFLINT):
-	CGO_ENABLED=0 $(GO) build -C tools/tflint -trimpath -ldflags '-s -w' -o $@ github.com/terraform-linters/tflint
+	$(GO) build -C tools/tflint -ldflags '-s -w' -o $@ github.com/terraform-linters/tflint
 
 test-terraform: $(TOFU) $(TFLINT) ## what is in deploy/terraform, with providers that are replayed and a bucket that is a stand-in
 	$(GO) -C test/digitalocean test -timeout 5m ./...
@@ -136,7 +142,7 @@ plan-stage apply-stage kubeconfig-stage deploy-stage rollback-stage destroy-stag
 HELM := $(CURDIR)/.cache/helm-$(shell awk '$$1 == "helm.sh/helm/v4" {print $$2}' test/cluster/go.mod)
 
 $(HELM):
-	CGO_ENABLED=0 $(GO) build -C test/cluster -trimpath -ldflags '-s -w' -o $@ helm.sh/helm/v4/cmd/helm
+	$(GO) build -C test/cluster -ldflags '-s -w' -o $@ helm.sh/helm/v4/cmd/helm
 
 deploy-stage deploy-production rollback-stage rollback-production: $(HELM)
 

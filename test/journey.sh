@@ -10,6 +10,7 @@ if [ ! -f "$collection" ]; then
   echo "journey.sh: no collection at $collection; set TIENDA_JOURNEY to play one"
   exit 0
 fi
+test/need.sh npm npm
 [ -x test/newman/node_modules/.bin/newman ] || (cd test/newman && npm ci --no-audit --no-fund --loglevel=error)
 
 dir=$(mktemp -d)

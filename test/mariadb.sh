@@ -4,13 +4,7 @@
 # command it is installed and that is all.
 set -euo pipefail
 
-if ! command -v mariadbd >/dev/null; then
-  echo "mariadb.sh: MariaDB is not installed; installing mariadb-server from the distribution"
-  sudo=""; [ "$(id -u)" = 0 ] || sudo=sudo
-  export DEBIAN_FRONTEND=noninteractive
-  $sudo apt-get update -qq
-  $sudo apt-get install -y -qq --no-install-recommends mariadb-server >/dev/null
-fi
+"$(dirname "$0")/need.sh" mariadbd mariadb-server
 [ $# -gt 0 ] || exit 0
 
 dir=$(mktemp -d)

@@ -85,7 +85,9 @@ func TestAuditOfALiveShop(t *testing.T) {
 func TestAuditAcrossKills(t *testing.T) {
 	t.Parallel()
 	program := filepath.Join(t.TempDir(), "tienda")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is built everywhere else
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	data, offset := t.TempDir(), freeOffset(t)

@@ -167,7 +167,7 @@ func (c cluster) compile(ctx context.Context, p goProgram, path string) error {
 	major, rest, _ := strings.Cut(kubernetesVersion, ".")
 	minor, _, _ := strings.Cut(rest, ".")
 	flags := fmt.Sprintf("-s -w -X %[1]sgitVersion=v%[2]s -X %[1]sgitMajor=%[3]s -X %[1]sgitMinor=%[4]s", version, kubernetesVersion, major, minor)
-	command := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-ldflags", flags, "-o", path, p.pkg)
+	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", path, p.pkg)
 	command.Dir = filepath.Join(c.source, p.module)
 	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=readonly")
 	if text, err := command.CombinedOutput(); err != nil {
