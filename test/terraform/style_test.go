@@ -85,6 +85,35 @@ func TestEnvironmentsDifferInValues(t *testing.T) {
 	}
 }
 
+// TestBackends: the four states differ in their place and in nothing else, and each is locked.
+func TestBackends(t *testing.T) {
+	t.Parallel()
+	var same string
+	for _, environment := range []string{"stage", "production"} {
+		for part, state := range map[string]string{"cluster": "terraform", "platform": "platform"} {
+			name := filepath.Join(environment, part, "backend.tf")
+			text, err := os.ReadFile(filepath.Join(root, "deploy/terraform/environments", name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			place := fmt.Sprintf("%q", environment+"/"+state+".tfstate")
+			if strings.Count(string(text), place) != 1 {
+				t.Errorf("%s does not put the state at %s", name, place)
+			}
+			if !regexp.MustCompile(`(?m)^ +use_lockfile += true\b`).Match(text) {
+				t.Errorf("%s does not lock the state", name)
+			}
+			rest := strings.Replace(string(text), place, "KEY", 1)
+			if same == "" {
+				same = rest
+			}
+			if diff := cmp.Diff(same, rest); diff != "" {
+				t.Errorf("%s differs from another one in more than its place:\n%s", name, diff)
+			}
+		}
+	}
+}
+
 // TestVariables: each has a type that says something and a description, and what is wrong with a value is said with what to do.
 func TestVariables(t *testing.T) {
 	t.Parallel()
