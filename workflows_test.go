@@ -16,14 +16,16 @@ import (
 // step is one of a job.
 type step struct {
 	Uses, Run, ID string
-	Env           map[string]string
+	Env, With     map[string]string
 }
 
 // workflow is what is read of a file of GitHub's.
 type workflow struct {
 	Permissions map[string]string
 	Jobs        map[string]struct {
-		Uses        string
+		Uses, If    string
+		Needs       any // a name, or several
+		With        map[string]string
 		Permissions map[string]string
 		Steps       []step
 	}
@@ -146,7 +148,7 @@ esac
 	}
 	slices.Sort(asked)
 	want := []string{
-		"deploy-stage", "image VERSION=v1.2.3 PUSH=ghcr.io/shop/tienda:v1.2.3", "package VERSION=v1.2.3 PUSH=ghcr.io/shop/tienda/charts", "scan", "scan",
+		"deploy-stage", "image VERSION=v1.2.3 PUSH=ghcr.io/shop/tienda:v1.2.3", "package VERSION=v1.2.3 PUSH=ghcr.io/shop/tienda/charts", "scan",
 	}
 	if diff := cmp.Diff(want, asked); diff != "" {
 		t.Errorf("asked of make (-want +got):\n%s", diff)
@@ -158,5 +160,82 @@ esac
 		if out, err := exec.CommandContext(t.Context(), "make", append([]string{"-n"}, strings.Fields(call)...)...).CombinedOutput(); err != nil {
 			t.Errorf("make %s: %v\n%s", call, err, out)
 		}
+	}
+}
+
+// TestWorkflowVariables: what people write into own.auto.tfvars, an apply at GitHub is given as well, or it would take it back.
+func TestWorkflowVariables(t *testing.T) {
+	t.Parallel()
+	var given map[string]string
+	for _, s := range workflows(t)["environment.yml"].Jobs["environment"].Steps {
+		if s.Run != "" {
+			given = s.Env
+		}
+	}
+	examples, err := filepath.Glob("deploy/terraform/environments/*/*/own.auto.tfvars.example")
+	if err != nil || len(examples) != 4 {
+		t.Fatalf("examples: %v, %v; want those of four roots", examples, err)
+	}
+	for _, example := range examples {
+		text, err := os.ReadFile(example)
+		if err != nil {
+			t.Fatal(err)
+		}
+		variables := regexp.MustCompile(`(?m)^([a-z_]+) *= (.*)$`).FindAllStringSubmatch(string(text), -1)
+		if len(variables) == 0 {
+			t.Errorf("%s has no variables", example)
+		}
+		for _, v := range variables {
+			name, value := v[1], v[2]
+			switch handed := given["TF_VAR_"+name]; {
+			case name == "image": // IMAGE, which environment.sh makes it of
+				if given["IMAGE"] == "" {
+					t.Errorf("%s: environment.yml hands no IMAGE over", example)
+				}
+			case handed == "":
+				t.Errorf("%s: environment.yml does not hand %s over", example, name)
+			case value == "true" && !strings.Contains(handed, "|| 'true'"): // an empty text is no answer to yes or no
+				t.Errorf("%s: %s is %s unless somebody says otherwise, and %q at GitHub", example, name, value, handed)
+			}
+		}
+	}
+	for _, name := range []string{"TERRAFORM", "TF_ENCRYPTION"} { // states that OpenTofu has encrypted
+		if given[name] == "" {
+			t.Errorf("environment.yml does not hand %s over", name)
+		}
+	}
+}
+
+// TestPlanComesBeforeApproval: whoever is asked to let an apply go on can read its plan, which a job has made that needs nobody's approval.
+func TestPlanComesBeforeApproval(t *testing.T) {
+	t.Parallel()
+	jobs := workflows(t)["infrastructure.yml"].Jobs
+	plan, change := jobs["plan"], jobs["change"]
+	if plan.With["action"] != "plan" || !strings.HasSuffix(plan.With["approval"], "-plan") || !strings.Contains(plan.If, "inputs.action == 'apply'") {
+		t.Errorf("the job plan is not one of an apply: %+v", plan)
+	}
+	if change.Needs != "plan" || !strings.Contains(change.If, "needs.plan.result == 'success' || inputs.action != 'apply'") || strings.HasSuffix(change.With["approval"], "-plan") {
+		t.Errorf("the job change goes on without a plan: %+v", change)
+	}
+	if plan.With["image"] != change.With["image"] {
+		t.Errorf("the plan is of image %s and the apply of %s", plan.With["image"], change.With["image"])
+	}
+}
+
+// TestBillsAreBound: each platform's bill of materials is signed as one of the image, by its digest.
+func TestBillsAreBound(t *testing.T) {
+	t.Parallel()
+	bound := map[string]string{}
+	for _, s := range workflows(t)["release.yml"].Jobs["release"].Steps {
+		if strings.HasPrefix(s.Uses, "actions/attest-sbom@") {
+			bound[s.With["sbom-path"]] = s.With["subject-digest"]
+		}
+	}
+	want := map[string]string{}
+	for _, architecture := range []string{"amd64", "arm64"} {
+		want["bin/tienda.linux-"+architecture+".cdx.json"] = "${{ steps.image.outputs.digest }}"
+	}
+	if diff := cmp.Diff(want, bound); diff != "" {
+		t.Errorf("bills of materials and what they are bound to (-want +got):\n%s", diff)
 	}
 }
