@@ -1,11 +1,18 @@
 package helm_test
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
@@ -467,6 +474,17 @@ func TestEntry(t *testing.T) {
 			t.Errorf("%s: the certificate is for %v", kind, names)
 		}
 	}
+	for issuer, trusted := range map[string]bool{"letsencrypt-prod": false, "letsencrypt-staging": true, "self-signed": true, "acme": true, "''": true} {
+		story := named[corev1.Pod](t, installed(t, variant{values: "entry: {tls: {secretName: shown, issuer: " + issuer + "}}"}), "Pod", "story")
+		file := environment(story.Spec.Containers[0])["SSL_CERT_FILE"]
+		mounted := slices.ContainsFunc(story.Spec.Volumes, func(v corev1.Volume) bool {
+			return v.Secret != nil && v.Secret.SecretName == "shown" && cmp.Equal(v.Secret.Items, []corev1.KeyToPath{{Key: "tls.crt", Path: "tls.crt"}}) &&
+				slices.ContainsFunc(story.Spec.Containers[0].VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == v.Name && m.MountPath+"/tls.crt" == file })
+		})
+		if mounted != trusted || (file != "") != trusted {
+			t.Errorf("helm test with the issuer %s trusts %q, and that is the entry's certificate: %v, want %v", issuer, file, mounted, trusted)
+		}
+	}
 	through := installed(t, variant{values: "entry: {app: api-gateway}"})
 	for _, path := range named[networkingv1.Ingress](t, through, "Ingress", "tienda").Spec.Rules[0].HTTP.Paths {
 		if backend := path.Backend.Service; backend.Name != "api-gateway" || backend.Port.Number != 8080 {
@@ -478,4 +496,78 @@ func TestEntry(t *testing.T) {
 			t.Errorf("without an entry there are %s %v", kind, found)
 		}
 	}
+}
+
+// TestStoryTrustsWhatTheEntryShows: the tls.crt of a Secret, a certificate and the one that signed it without their root, is enough to trust what
+// the entry shows, also when that was renewed meanwhile, and to trust nothing else.
+func TestStoryTrustsWhatTheEntryShows(t *testing.T) {
+	t.Parallel()
+	const host = "stage.shop.example.com"
+	root := issue(t, authority{}, "Root", true)
+	intermediate, stranger := issue(t, root, "Intermediate", true), issue(t, root, "Another", true)
+	shown, own := issue(t, intermediate, host, false), issue(t, authority{}, host, false)
+	for _, test := range []struct {
+		name    string
+		secret  []authority
+		shown   []authority
+		trusted bool
+	}{
+		{"the one that it holds", []authority{shown, intermediate}, []authority{shown, intermediate}, true},
+		{"a renewed one", []authority{shown, intermediate}, []authority{issue(t, intermediate, host, false), intermediate}, true},
+		{"one that signed itself", []authority{own}, []authority{own}, true},
+		{"one of another authority", []authority{shown, intermediate}, []authority{issue(t, stranger, host, false), stranger}, false},
+		{"another that signed itself", []authority{own}, []authority{issue(t, authority{}, host, false)}, false},
+		{"one for another host", []authority{shown, intermediate}, []authority{issue(t, intermediate, "other.example.com", false), intermediate}, false},
+	} {
+		pool, between := x509.NewCertPool(), x509.NewCertPool()
+		for _, c := range test.secret {
+			pool.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.certificate.Raw}))
+		}
+		for _, c := range test.shown[1:] {
+			between.AddCert(c.certificate)
+		}
+		_, err := test.shown[0].certificate.Verify(x509.VerifyOptions{DNSName: host, Roots: pool, Intermediates: between})
+		if (err == nil) != test.trusted {
+			t.Errorf("%s: trusted: %v, want %v", test.name, err, test.trusted)
+		}
+	}
+}
+
+// authority is a certificate and its key, which may sign others.
+type authority struct {
+	certificate *x509.Certificate
+	key         ed25519.PrivateKey
+}
+
+// issue makes a certificate; one of the zero authority signs itself.
+func issue(t *testing.T, by authority, name string, signs bool) authority {
+	t.Helper()
+	public, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	template := &x509.Certificate{SerialNumber: serial, Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
+		IsCA: signs, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature}
+	if signs {
+		template.KeyUsage |= x509.KeyUsageCertSign
+	} else {
+		template.DNSNames = []string{name}
+	}
+	if by.certificate == nil {
+		by = authority{template, key}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, by.certificate, public, by.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return authority{certificate, key}
 }
