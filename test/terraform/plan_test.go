@@ -161,9 +161,6 @@ func summary(t *testing.T, all []resource) string {
 			if key == "description" && r.Type == "helm_release" {
 				continue // it changes with every file of the chart
 			}
-			if key == "chart" {
-				value = filepath.Base(fmt.Sprint(value))
-			}
 			if documents, ok := value.([]any); ok && key == "values" {
 				value = slices.DeleteFunc(slices.Clone(documents), func(document any) bool { return shipped[fmt.Sprint(document)] })
 			}

@@ -1,6 +1,14 @@
 # cert-manager, and the three issuers. The issuers are a chart of their own that is installed after cert-manager's, whose definitions
 # they need: a manifest in Terraform would ask for the definition when planning, before it is there.
 
+locals {
+  # By no absolute path: it is in the state, and another checkout would find something to do.
+  issuers = "${path.module}/../../../helm/issuers"
+
+  # A chart in a folder keeps its version while it changes; this text changes with it, and so Terraform sees that there is something to do.
+  checksum = substr(sha256(join("", [for file in sort(fileset(local.issuers, "**")) : filesha256("${local.issuers}/${file}")])), 0, 12)
+}
+
 resource "helm_release" "cert_manager" {
   name             = "cert-manager"
   namespace        = "cert-manager"
@@ -14,11 +22,12 @@ resource "helm_release" "cert_manager" {
 }
 
 resource "helm_release" "issuers" {
-  name      = "issuers"
-  namespace = helm_release.cert_manager.namespace
-  chart     = abspath("${path.module}/../../../helm/issuers")
-  atomic    = true
-  timeout   = 300
+  name        = "issuers"
+  namespace   = helm_release.cert_manager.namespace
+  chart       = local.issuers
+  description = "issuers, chart ${local.checksum}"
+  atomic      = true
+  timeout     = 300
   values = [yamlencode({
     letsEncrypt = {
       enabled   = var.lets_encrypt

@@ -1,7 +1,8 @@
 # The shop: the chart's release, with the values of its environment, what Terraform knows of the rest, and an image.
 
 locals {
-  chart = abspath("${path.module}/../../../helm/tienda")
+  # By no absolute path: it is in the state, and another checkout would find something to do.
+  chart = "${path.module}/../../../helm/tienda"
 
   # A chart in a folder keeps its version while it changes; this text changes with it, and so Terraform sees that there is something to do.
   checksum = substr(sha256(join("", [for file in sort(fileset(local.chart, "**")) : filesha256("${local.chart}/${file}")])), 0, 12)

@@ -14,6 +14,10 @@ run "with_lets_encrypt" {
     error_message = "The issuers are others."
   }
   assert {
+    condition     = can(regex("^issuers, chart [0-9a-f]{12}$", helm_release.issuers.description))
+    error_message = "A chart that changed is not seen."
+  }
+  assert {
     condition     = output.issuers == ["letsencrypt-staging", "letsencrypt-prod", "self-signed"]
     error_message = "An issuer is missing."
   }
