@@ -12,8 +12,14 @@ type stateDoctorCommand struct {
 	Region string `help:"Region of the bucket; us-east-1 unless given, which most services take." placeholder:"NAME"`
 }
 
-// alternatives are for a bucket that cannot hold a lock.
-const alternatives = `Terraform's use_lockfile would lock nothing there: two applies at once would both go ahead and ruin the state. Instead
+// What comes of a bucket that cannot hold a lock.
+const (
+	locksNothing = "Terraform's use_lockfile would lock nothing there: two applies at once would both go ahead and ruin the state."
+	cannotLock   = "Terraform's use_lockfile could not write its lock there, and no apply would begin; without it two at once would ruin the state."
+)
+
+// alternatives are for such a bucket.
+const alternatives = `Instead
   1. let one writer only apply: a CI job with a concurrency group (GitHub Actions: concurrency), and nobody by hand;
   2. or keep the state where locking works: another S3 that passes this test, the backend "pg" or "kubernetes";
   3. or put a backend "http" with LOCK and UNLOCK in front of the bucket.`
@@ -34,6 +40,10 @@ func (c *stateDoctorCommand) Run(ctx context.Context, term terminal, environ env
 	if found.Conditional == backup.Honoured {
 		return nil
 	}
-	fmt.Fprintln(term.out, "\n"+alternatives)
+	comes := locksNothing
+	if found.Conditional == backup.Refused {
+		comes = cannotLock
+	}
+	fmt.Fprintf(term.out, "\n%s %s\n", comes, alternatives)
 	return fmt.Errorf("state-doctor: %s must not hold a state that is locked by use_lockfile", bucket)
 }

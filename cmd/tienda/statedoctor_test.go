@@ -20,21 +20,37 @@ func TestStateDoctor(t *testing.T) {
 		t.Fatal(err)
 	}
 	service := gofakes3.New(backend, gofakes3.WithLogger(gofakes3.DiscardLog())).Server()
-	good := httptest.NewServer(service)
-	t.Cleanup(good.Close)
-	bad := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Header.Del("If-None-Match")
-		service.ServeHTTP(w, r)
-	}))
-	t.Cleanup(bad.Close)
-	keys := []string{"AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=secret"}
-	var out bytes.Buffer
-	if err := Run(t.Context(), []string{"state-doctor", "--bucket", good.URL + "/states"}, keys, terminal{&out, io.Discard}); err != nil || !strings.Contains(out.String(), "honoured") {
-		t.Errorf("a bucket that honours conditions: %v\n%s", err, out.String())
+	// store changes what becomes of writes on a condition.
+	store := func(conditional http.HandlerFunc) string {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("If-None-Match") == "" {
+				service.ServeHTTP(w, r)
+			} else {
+				conditional(w, r)
+			}
+		}))
+		t.Cleanup(server.Close)
+		return server.URL
 	}
-	out.Reset()
-	err := Run(t.Context(), []string{"state-doctor", "--bucket", bad.URL + "/states"}, keys, terminal{&out, io.Discard})
-	if err == nil || statusOf(err) != 1 || !strings.Contains(out.String(), "ignored") || !strings.Contains(out.String(), "one writer only") {
-		t.Errorf("a bucket that ignores conditions: %v\n%s", err, out.String())
+	for _, test := range []struct{ name, url, says, comes string }{
+		{"honours", store(service.ServeHTTP), "honoured", ""},
+		{"ignores", store(func(w http.ResponseWriter, r *http.Request) {
+			r.Header.Del("If-None-Match")
+			service.ServeHTTP(w, r)
+		}), "ignored", "would lock nothing"},
+		{"refuses", store(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusNotImplemented)
+			_, _ = io.WriteString(w, "<Error><Code>NotImplemented</Code><Message>A header you provided implies functionality that is not implemented.</Message></Error>")
+		}), "refused", "no apply would begin"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var out bytes.Buffer
+			err := Run(t.Context(), []string{"state-doctor", "--bucket", test.url + "/states"}, []string{"AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=secret"}, terminal{&out, io.Discard})
+			holds := test.says == "honoured"
+			if (err == nil) != holds || !holds && statusOf(err) != 1 || !strings.Contains(out.String(), test.says) || !strings.Contains(out.String(), test.comes) || strings.Contains(out.String(), "one writer only") == holds {
+				t.Errorf("%v, want %s, and alternatives unless it is honoured\n%s", err, test.says, out.String())
+			}
+		})
 	}
 }

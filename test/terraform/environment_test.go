@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/johannesboyne/gofakes3"
 )
 
 // tienda is the program, built once.
@@ -475,5 +477,29 @@ func (d *desk) rollback() {
 	d.history(good, failed, back)
 	if out := d.run("rollback", "stage"); !strings.Contains(out, "back to revision 1: tienda-0.2.0") || !strings.Contains(out, "tienda:1.0") {
 		d.t.Errorf("a revision that is named: %s", out)
+	}
+}
+
+// TestBucketThatLocksNothing: where a lock would be none nobody works in an environment, and nothing is left there.
+func TestBucketThatLocksNothing(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, programs(t)[0], "stage")
+	d.store.ignores.Store(true)
+	for _, action := range []string{"plan", "apply", "destroy"} {
+		out, err := d.try(action, "stage")
+		if err == nil || !strings.Contains(out, "conditional writes:  ignored") || !strings.Contains(out, "one writer only") || strings.Contains(out, "plan of cluster") {
+			t.Errorf("%s goes on in a bucket that locks nothing: %v\n%s", action, err, out)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(d.root("cluster").folder, ".terraform")); !os.IsNotExist(err) {
+		t.Errorf("there was an init: %v", err)
+	}
+	if left, err := d.store.backend.ListBucketVersions(stateBucket, nil, &gofakes3.ListBucketVersionsPage{}); err != nil || len(left.Versions) > 0 {
+		t.Errorf("left in the bucket: %+v, %v", left, err)
+	}
+	// The next one that asks finds a bucket that does.
+	d.store.ignores.Store(false)
+	if out := d.run("plan", "stage"); !strings.Contains(out, "conditional writes:  honoured") {
+		t.Errorf("a bucket that was refused has nothing to prove:\n%s", out)
 	}
 }

@@ -3,12 +3,14 @@ package terraform
 import (
 	"bytes"
 	"io"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,6 +25,7 @@ type store struct {
 	t       *testing.T
 	url     string
 	backend *s3mem.Backend
+	ignores atomic.Bool // whether it ignores conditions of writes
 }
 
 func newStore(t *testing.T) *store {
@@ -34,7 +37,13 @@ func newStore(t *testing.T) *store {
 	if err := s.backend.SetVersioningConfiguration(stateBucket, gofakes3.VersioningConfiguration{Status: gofakes3.VersioningEnabled}); err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(gofakes3.New(s.backend, gofakes3.WithLogger(gofakes3.DiscardLog())).Server())
+	service := gofakes3.New(s.backend, gofakes3.WithLogger(gofakes3.DiscardLog())).Server()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.ignores.Load() {
+			r.Header.Del("If-None-Match")
+		}
+		service.ServeHTTP(w, r)
+	}))
 	t.Cleanup(server.Close)
 	s.url = server.URL
 	return s
