@@ -13,8 +13,12 @@ func TestBadValues(t *testing.T) {
 	type bad struct{ name, variable, want string }
 	for place, all := range map[string][]bad{
 		"stage/cluster": {
-			{"pods in the network", `cluster_subnet=10.10.128.0/17`, "overlaps with 10.10.128.0/17. Set ip_range, or the subnets of the cluster"},
-			{"the network of production", `other_networks=["10.10.0.0/20"]`, "Set ip_range"},
+			{"pods in the network", `cluster_subnet=10.10.128.0/17`, "10.10.0.0/16 overlaps with 10.10.128.0/17. Set ip_range, the subnets of the cluster and other_networks"},
+			{"services among pods", `service_subnet=10.11.32.0/19`, "Give service_subnet a network that has no address in common with that of the pods, 10.11.0.0/16."},
+			{"a connected network that has pods", `other_networks=["10.11.0.0/20"]`, "10.11.0.0/16 overlaps with 10.11.0.0/20. Set ip_range, the subnets of the cluster and other_networks"},
+			{"the network of production", `other_networks=["10.10.0.0/20"]`, "10.10.0.0/16 overlaps with 10.10.0.0/20. Set ip_range"},
+			{"an address in a network", `ip_range=10.10.5.0/16`, "Give ip_range its first address: 10.10.5.0/16 is one in the network 10.10.0.0/16."},
+			{"an address in the network of pods", `cluster_subnet=10.11.5.0/16`, "Give cluster_subnet a network by its first address"},
 			{"min over max", `pool={size="s-2vcpu-2gb",start_nodes=3,min_nodes=6,max_nodes=5}`, "6 to 5 is no range"},
 			{"unknown region", `region=nyc9`, "There is no region nyc9, or it takes nothing new. Set region to one of nyc1, nyc3."},
 			{"the architecture's version", `kubernetes_version=1.31.1-do.4`, "does not offer Kubernetes 1.31.1-do.4 any more, or not yet. Set kubernetes_version to one of 1.36.1-do.0, 1.35.6-do.0"},

@@ -61,8 +61,8 @@ variable "cluster_subnet" {
   type        = string
 
   validation {
-    condition     = can(cidrhost(var.cluster_subnet, 0))
-    error_message = "Give cluster_subnet a network such as 10.244.0.0/16."
+    condition     = try(cidrhost(var.cluster_subnet, 0) == split("/", var.cluster_subnet)[0] && can(cidrnetmask(var.cluster_subnet)), false)
+    error_message = "Give cluster_subnet a network by its first address, such as 10.244.0.0/16."
   }
 }
 
@@ -71,8 +71,13 @@ variable "service_subnet" {
   type        = string
 
   validation {
-    condition     = can(cidrhost(var.service_subnet, 0)) && var.service_subnet != var.cluster_subnet
-    error_message = "Give service_subnet a network such as 10.245.0.0/16, and not that of the pods."
+    condition     = try(cidrhost(var.service_subnet, 0) == split("/", var.service_subnet)[0] && can(cidrnetmask(var.service_subnet)), false)
+    error_message = "Give service_subnet a network by its first address, such as 10.245.0.0/16."
+  }
+  validation {
+    # Two networks overlap where they are the same in the bits that both have.
+    condition     = try(length(distinct([for cidr in [var.cluster_subnet, var.service_subnet] : cidrhost("${split("/", cidr)[0]}/${min(split("/", var.cluster_subnet)[1], split("/", var.service_subnet)[1])}", 0)])) == 2, true)
+    error_message = "Give service_subnet a network that has no address in common with that of the pods, ${var.cluster_subnet}."
   }
 }
 

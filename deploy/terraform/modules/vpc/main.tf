@@ -5,14 +5,11 @@ data "digitalocean_regions" "all" {}
 locals {
   regions = [for region in data.digitalocean_regions.all.regions : region.slug if region.available]
 
-  # A network a.b.c.d/n as the first and the last of its addresses, both as numbers.
-  ranges = { for cidr in concat([var.ip_range], var.other_networks) : cidr => {
-    first = sum([for i, part in split(".", cidrhost(cidr, 0)) : tonumber(part) * pow(256, 3 - i)])
-    last  = sum([for i, part in split(".", cidrhost(cidr, -1)) : tonumber(part) * pow(256, 3 - i)])
-  } }
-  overlapping = [for cidr in var.other_networks : cidr
-    if local.ranges[cidr].first <= local.ranges[var.ip_range].last && local.ranges[var.ip_range].first <= local.ranges[cidr].last
-  ]
+  # Two networks overlap where they are the same in the bits that both have.
+  networks = concat([var.ip_range], var.other_networks)
+  overlapping = flatten([for i, one in local.networks : [for other in slice(local.networks, i + 1, length(local.networks)) : "${one} overlaps with ${other}"
+    if length(distinct([for cidr in [one, other] : cidrhost("${split("/", cidr)[0]}/${min(split("/", one)[1], split("/", other)[1])}", 0)])) == 1
+  ]])
 }
 
 resource "digitalocean_vpc" "main" {
@@ -28,7 +25,7 @@ resource "digitalocean_vpc" "main" {
     }
     precondition {
       condition     = length(local.overlapping) == 0
-      error_message = "The network ${var.ip_range} overlaps with ${join(" and ", local.overlapping)}. Set ip_range, or the subnets of the cluster, to networks that have no address in common."
+      error_message = "${join(" and ", local.overlapping)}. Set ip_range, the subnets of the cluster and other_networks to networks that have no address in common."
     }
   }
 }

@@ -154,6 +154,46 @@ run "start_outside" {
   expect_failures = [var.pool]
 }
 
+run "services_among_pods" {
+  command = plan
+  variables {
+    service_subnet = "10.244.32.0/19"
+  }
+  expect_failures = [var.service_subnet]
+}
+
+run "pods_among_services" {
+  command = plan
+  variables {
+    cluster_subnet = "10.245.128.0/20"
+  }
+  expect_failures = [var.service_subnet]
+}
+
+run "services_beside_pods" {
+  command = plan
+  variables {
+    cluster_subnet = "10.244.0.0/17"
+    service_subnet = "10.244.128.0/19"
+  }
+}
+
+run "pods_at_an_address_in_a_network" {
+  command = plan
+  variables {
+    cluster_subnet = "10.244.5.0/16"
+  }
+  expect_failures = [var.cluster_subnet]
+}
+
+run "services_at_an_address_in_a_network" {
+  command = plan
+  variables {
+    service_subnet = "10.245.5.0/16"
+  }
+  expect_failures = [var.service_subnet]
+}
+
 run "maintenance_at_no_hour" {
   command = plan
   variables {

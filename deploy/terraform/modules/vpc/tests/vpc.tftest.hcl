@@ -74,10 +74,18 @@ run "overlap_outside" {
   expect_failures = [digitalocean_vpc.main]
 }
 
+run "overlap_of_pods_and_services" {
+  command = plan
+  variables {
+    other_networks = ["10.244.0.0/16", "10.244.32.0/19"]
+  }
+  expect_failures = [digitalocean_vpc.main]
+}
+
 run "neighbours_do_not_overlap" {
   command = plan
   variables {
-    other_networks = ["10.9.0.0/16", "10.11.0.0/16"]
+    other_networks = ["10.9.0.0/16", "10.11.0.0/17", "10.11.128.0/17"]
   }
 }
 
@@ -95,4 +103,20 @@ run "no_network" {
     ip_range = "10.10.0.0"
   }
   expect_failures = [var.ip_range]
+}
+
+run "address_in_a_network" {
+  command = plan
+  variables {
+    ip_range = "10.10.5.0/16"
+  }
+  expect_failures = [var.ip_range]
+}
+
+run "other_address_in_a_network" {
+  command = plan
+  variables {
+    other_networks = ["10.244.1.0/16"]
+  }
+  expect_failures = [var.other_networks]
 }
