@@ -430,6 +430,47 @@ func TestSecretsAreKept(t *testing.T) {
 	}
 }
 
+// TestNewKeysRollThePods: components read everybody's public key as they start, so a pod carries their checksum: the same after an upgrade that changes
+// nothing, another with a component more or a key that is made anew. The infrastructure does not read them.
+func TestNewKeysRollThePods(t *testing.T) {
+	t.Parallel()
+	checksums := func(objects []*unstructured.Unstructured) map[string]string {
+		found := map[string]string{}
+		for name := range table(t) {
+			found[name] = named[appsv1.Deployment](t, objects, "Deployment", name).Spec.Template.Annotations["checksum/identities"]
+		}
+		return found
+	}
+	first := installed(t, variant{})
+	var there []*unstructured.Unstructured
+	for _, object := range first {
+		if object.GetKind() == "Secret" && object.GetName() != "database-jobs" || object.GetName() == "identities" {
+			there = append(there, object)
+		}
+	}
+	before := checksums(first)
+	if diff := cmp.Diff(before, checksums(installed(t, variant{}, there...))); diff != "" {
+		t.Errorf("an upgrade rolls what it does not change (-before +after):\n%s", diff)
+	}
+	oneLess := slices.DeleteFunc(slices.Clone(there), func(o *unstructured.Unstructured) bool { return o.GetName() == "order-service-identity" })
+	own := variant{values: "identity: {generate: false}"}
+	changed := find(t, first, "ConfigMap", "identities").DeepCopy()
+	if err := unstructured.SetNestedField(changed.Object, "another", "data", "TIENDA_IDENTITY_TRUSTED_ORDER_SERVICE"); err != nil {
+		t.Fatal(err)
+	}
+	for what, pair := range map[string][2]map[string]string{
+		"a component of one's own":              {before, checksums(installed(t, variant{values: "services: {review-service: {port: 8950}}"}, there...))},
+		"a key that is made anew":               {before, checksums(installed(t, variant{}, oneLess...))},
+		"another key in a ConfigMap of another": {checksums(installed(t, own, find(t, first, "ConfigMap", "identities"))), checksums(installed(t, own, changed))},
+	} {
+		for name, c := range table(t) {
+			if rolls, want := pair[0][name] != pair[1][name], c.Tier != "infrastructure"; rolls != want {
+				t.Errorf("%s rolls %s: %v, want %v", what, name, rolls, want)
+			}
+		}
+	}
+}
+
 // TestSnapshots: the schedule is for the volume of the database, and for no other.
 func TestSnapshots(t *testing.T) {
 	t.Parallel()
@@ -496,6 +537,10 @@ func TestGolden(t *testing.T) {
 
 // redact replaces what is random.
 func redact(object *unstructured.Unstructured) {
+	keys := []string{"spec", "template", "metadata", "annotations", "checksum/identities"}
+	if _, ok, _ := unstructured.NestedString(object.Object, keys...); ok {
+		_ = unstructured.SetNestedField(object.Object, "made at the installation", keys...) // it was read from there
+	}
 	data, ok, _ := unstructured.NestedStringMap(object.Object, "data")
 	if !ok || object.GetKind() != "Secret" && object.GetName() != "identities" && object.GetName() != "backup-owner" {
 		return

@@ -47,6 +47,42 @@ registers with itself. */ -}}
 {{- toJson $all -}}
 {{- end }}
 
+{{- /* The key and the certificate of each component of the shop, as JSON. Those that are there stay. What is made is made once in a rendering and
+kept at its root: the pods carry the checksum of what the ConfigMap has. */ -}}
+{{- define "tienda.identities" -}}
+{{- if not (hasKey . "identities") -}}
+{{- $pairs := dict -}}
+{{- range $name, $service := include "tienda.services" . | fromJson -}}
+{{- if ne $service.tier "infrastructure" -}}
+{{- $pair := dict "tier" $service.tier -}}
+{{- with (lookup "v1" "Secret" $.Release.Namespace (printf "%s-identity" $name)).data -}}
+{{- $_ := set $pair "key" (index . "tls.key" | b64dec) -}}
+{{- $_ := set $pair "certificate" (index . "tls.crt" | b64dec) -}}
+{{- else -}}
+{{- with genSelfSignedCertWithKey $name nil (list $name) 36500 (genPrivateKey "ed25519") -}}
+{{- $_ := set $pair "key" .Key -}}
+{{- $_ := set $pair "certificate" .Cert -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $pairs $name $pair -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set . "identities" (toJson $pairs) -}}
+{{- end -}}
+{{- .identities -}}
+{{- end }}
+
+{{- /* What is in the ConfigMap with everybody's public key: ours, or the one that is there. */ -}}
+{{- define "tienda.publicKeys" -}}
+{{- $keys := dict -}}
+{{- if .Values.identity.generate -}}
+{{- range $name, $pair := include "tienda.identities" . | fromJson }}{{ $_ := set $keys $name $pair.certificate }}{{ end -}}
+{{- else -}}
+{{- $keys = (lookup "v1" "ConfigMap" .Release.Namespace "identities").data | default dict -}}
+{{- end -}}
+{{- toJson $keys -}}
+{{- end }}
+
 {{- /* Schema and account of a component. */ -}}
 {{- define "tienda.schema" -}}
 {{ .root.Values.database.prefix }}_{{ .name | trimSuffix "-service" | replace "-" "_" }}
