@@ -1,6 +1,6 @@
 // Package cost adds up what an environment costs a month at DigitalOcean: from the list of what it consists of, or from the plans
 // of Terraform. Prices and environments are data in this folder, and every sum can be followed item by item. It says what
-// the price list says; what is paid for traffic beyond what is included, or for a registry, is not in it.
+// the price list says; what is paid for traffic beyond what is included is not in it.
 package cost
 
 import (
@@ -261,24 +261,33 @@ func (l *List) Environment(w io.Writer, name string, e Environment) error {
 	return table.Flush()
 }
 
-// Together writes what several environments cost in one account, where Spaces is paid once.
+// Together writes what several environments cost in one account, which pays for Spaces and a registry once.
 func (l *List) Together(w io.Writer, all map[string]Environment) error {
-	spaces, err := l.Of("spaces")
-	if err != nil {
-		return err
-	}
 	names := slices.Sorted(maps.Keys(all))
 	for i, everything := range []bool{false, true} {
-		var total Cents
+		var items []Item
+		once := map[string]string{}
 		for _, name := range names {
-			sum, err := l.Sum(all[name].Items(everything))
-			if err != nil {
-				return err
+			for _, item := range all[name].Items(everything) {
+				price, err := l.Of(item.Price)
+				if err != nil {
+					return err
+				}
+				if price.Unit == "account" && once[price.Name] != "" {
+					continue
+				}
+				if price.Unit == "account" {
+					once[price.Name] = item.What
+				}
+				items = append(items, item)
 			}
-			total += sum.Now
 		}
-		total -= Cents(len(names)-1) * spaces.Dollars
-		fmt.Fprintf(w, "%s together, %s: %s; Spaces is paid once for an account.\n", strings.Join(names, " and "), []string{"the items of the architecture", "as deployed"}[i], total)
+		sum, err := l.Sum(items)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "%s together, %s: %s; paid once for an account: %s.\n", strings.Join(names, " and "), []string{"the items of the architecture", "as deployed"}[i], sum.Now,
+			strings.Join(slices.Sorted(maps.Values(once)), ", "))
 	}
 	return nil
 }

@@ -71,7 +71,7 @@ func TestArchitecture(t *testing.T) {
 		}
 	}
 	var page bytes.Buffer
-	if err := list.Together(&page, all); err != nil || !strings.Contains(page.String(), "267.00") {
+	if err := list.Together(&page, all); err != nil || !strings.Contains(page.String(), "267.00; paid once for an account: Spaces.") || !strings.Contains(page.String(), "345.00; paid once for an account: Spaces, registry of the images.") {
 		t.Errorf("both together: %v\n%s", err, page.String())
 	}
 }
@@ -137,6 +137,7 @@ func TestPlans(t *testing.T) {
 	}{
 		{"ha by default", clusterOf(`"version":"1.36.1-do.0"`), "cannot be turned off again", "", 9400},
 		{"no ha before 1.36", clusterOf(`"version":"1.35.6-do.0"`), "Spaces", "", 5400},
+		{"a registry", clusterOf(`"version":"1.35.6-do.0","registry_integration":true`), "registry that the cluster pulls from is not in these plans: of the tier basic, as docs/terraform.md makes it, it costs 5.00", "", 5400},
 		{"ha that depends", clusterOf(`"version":null`), "", "set ha", 0},
 		{"no plan", `{"values":{}}`, "", "terraform show -json", 0},
 		{"unknown size", strings.Replace(clusterOf(`"version":"1.35.6-do.0"`), "s-2vcpu-2gb", "c-60", 1), "", "add the price", 0},

@@ -56,7 +56,7 @@ func free() []string {
 // are one bill.
 func (l *List) ReadPlans(title string, plans ...io.Reader) (Bill, error) {
 	bill := Bill{Title: title}
-	spaces := false
+	spaces, registry := false, false
 	for _, r := range plans {
 		var p plan
 		if err := json.NewDecoder(r).Decode(&p); err != nil {
@@ -67,6 +67,7 @@ func (l *List) ReadPlans(title string, plans ...io.Reader) (Bill, error) {
 		}
 		for _, res := range p.Planned.Root.all() {
 			spaces = spaces || res.Type == "digitalocean_spaces_bucket"
+			registry = registry || res.pullsFromRegistry()
 			if err := l.add(&bill, res); err != nil {
 				return bill, fmt.Errorf("%s: %w", res.Address, err)
 			}
@@ -81,7 +82,22 @@ func (l *List) ReadPlans(title string, plans ...io.Reader) (Bill, error) {
 		}
 		bill.Warnings = append(bill.Warnings, fmt.Sprintf("Spaces is not in these plans: the bucket of the state costs %s a month, once for the account.", price.Dollars))
 	}
+	if registry {
+		price, err := l.Of("registry-basic")
+		if err != nil {
+			return bill, err
+		}
+		bill.Warnings = append(bill.Warnings, fmt.Sprintf("The registry that the cluster pulls from is not in these plans: of the tier basic, as docs/terraform.md makes it, it costs %s a month, once for the account.", price.Dollars))
+	}
 	return bill, nil
+}
+
+// pullsFromRegistry is whether it is a cluster that is let into the registry of its account.
+func (r resource) pullsFromRegistry() bool {
+	var values struct {
+		Registry bool `json:"registry_integration"`
+	}
+	return r.Type == "digitalocean_kubernetes_cluster" && json.Unmarshal(r.Values, &values) == nil && values.Registry
 }
 
 // all are the resources of a module and of those below it.

@@ -83,7 +83,7 @@ const doctl = `#!/bin/sh
 case "$*" in
 "auth init --access-token token" | "spaces keys create bootstrap --grants bucket=;permission=fullaccess" | \
 	"registry create shop --region nyc3 --subscription-tier basic" | "registry login" | \
-	"kubernetes options versions" | "kubernetes cluster get ecommerce-stage --format Version" | "kubernetes cluster node-pool update ecommerce-stage workers --max-nodes 2") echo "doctl $*" ;;
+	"kubernetes options versions" | "kubernetes cluster get ecommerce-stage --format Version" | "kubernetes cluster node-pool update ecommerce-stage workers --max-nodes "[25]) echo "doctl $*" ;;
 *) echo "doctl: not taught: $*" >&2; exit 1 ;;
 esac
 `

@@ -181,7 +181,7 @@ func (d *desk) steps() map[string]done {
 		"doctl registry create YOUR-REGISTRY --region nyc3 --subscription-tier basic": {want: []string{"-push registry.digitalocean.com/shop/tienda:1.0"}},
 		"make build": {want: []string{"age1"}},
 		"export AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=... STATE_BUCKET=YOUR-STATES": {
-			fails: true, want: []string{"honoured", "nodes of pool workers", "only people can make", "make apply-stage again"},
+			fails: true, want: []string{"honoured", "nodes of pool workers", "registry that the cluster pulls from is not in these plans", "only people can make", "make apply-stage again"},
 			after: func() { // the namespaces, which providers only pretend to make
 				if err := os.Mkdir(filepath.Join(d.cluster, "ecommerce-stage"), 0o755); err != nil {
 					d.t.Fatal(err)
