@@ -185,7 +185,8 @@ func TestKilledApply(t *testing.T) {
 	}
 }
 
-// TestLostState: a state that was overwritten by an empty one, or deleted, is had back from an earlier version.
+// TestLostState: a state that was deleted, overwritten by an empty one, lost a part, or was made anew by an apply that missed it, is had back from
+// an earlier version. Over one that has something in it only force puts that.
 func TestLostState(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
@@ -194,21 +195,40 @@ func TestLostState(t *testing.T) {
 	const name = "stage/terraform.tfstate"
 	w.run("apply", "-no-color", "-auto-approve", "-var", "content=one")
 	good := s.object(name)
-	if _, err := s.backend.DeleteObject(stateBucket, name); err != nil {
-		t.Fatal(err)
-	}
-	if out := w.run("plan", "-no-color", "-var", "content=one"); !strings.Contains(out, "2 to add") {
-		t.Fatalf("a lost state is not missed:\n%s", out)
-	}
 	object, err := s.backend.GetObjectVersion(stateBucket, name, gofakes3.VersionID(s.version(name, good)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.write("restored.tfstate", s.read(object))
-	// A lineage that is not that of what is there is refused; nothing is there.
-	w.run("state", "push", "restored.tfstate")
-	if out := w.run("plan", "-no-color", "-var", "content=one"); !strings.Contains(out, "No changes.") {
-		t.Errorf("the restored state is not the lost one:\n%s", out)
+	deleted := func() {
+		if _, err := s.backend.DeleteObject(stateBucket, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, loss := range []struct {
+		what    string
+		lose    func()
+		refused string // what is said of a push without force
+	}{
+		{"deleted", deleted, ""},
+		{"overwritten by an empty one", func() { w.run("state", "rm", "terraform_data.first", "terraform_data.slow") }, ""},
+		{"a part of it is lost", func() { w.run("state", "rm", "terraform_data.slow") }, "newer state"},
+		{"made anew", func() { deleted(); w.run("apply", "-no-color", "-auto-approve", "-var", "content=two") }, "unrelated state"},
+	} {
+		loss.lose()
+		if out := w.run("plan", "-no-color", "-var", "content=one"); strings.Contains(out, "No changes.") {
+			t.Fatalf("%s: the lost state is not missed:\n%s", loss.what, out)
+		}
+		push := []string{"state", "push", "restored.tfstate"}
+		if out, err := w.try(push...); (err != nil) != (loss.refused != "") || !strings.Contains(out, loss.refused) {
+			t.Errorf("%s: %v, want %q\n%s", loss.what, err, loss.refused, out)
+		}
+		if loss.refused != "" {
+			w.run("state", "push", "-force", "restored.tfstate") // as docs/terraform.md says of a state that is the broken one
+		}
+		if out := w.run("plan", "-no-color", "-var", "content=one"); !strings.Contains(out, "No changes.") {
+			t.Errorf("%s: the restored state is not the lost one:\n%s", loss.what, out)
+		}
 	}
 }
 

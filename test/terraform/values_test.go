@@ -10,21 +10,21 @@ import (
 // TestBadValues: a value that cannot work fails the plan of an environment with a sentence that says what to change.
 func TestBadValues(t *testing.T) {
 	t.Parallel()
-	type bad struct{ name, variable, want string }
+	type bad struct{ name, value, want string }
 	for place, all := range map[string][]bad{
 		"stage/cluster": {
-			{"pods in the network", `cluster_subnet=10.10.128.0/17`, "10.10.0.0/16 overlaps with 10.10.128.0/17. Set ip_range, the subnets of the cluster and other_networks"},
-			{"services among pods", `service_subnet=10.11.32.0/19`, "Give service_subnet a network that has no address in common with that of the pods, 10.11.0.0/16."},
+			{"pods in the network", `cluster_subnet="10.10.128.0/17"`, "10.10.0.0/16 overlaps with 10.10.128.0/17. Set ip_range, the subnets of the cluster and other_networks"},
+			{"services among pods", `service_subnet="10.11.32.0/19"`, "Give service_subnet a network that has no address in common with that of the pods, 10.11.0.0/16."},
 			{"a connected network that has pods", `other_networks=["10.11.0.0/20"]`, "10.11.0.0/16 overlaps with 10.11.0.0/20. Set ip_range, the subnets of the cluster and other_networks"},
 			{"the network of production", `other_networks=["10.10.0.0/20"]`, "10.10.0.0/16 overlaps with 10.10.0.0/20. Set ip_range"},
-			{"an address in a network", `ip_range=10.10.5.0/16`, "Give ip_range its first address: 10.10.5.0/16 is one in the network 10.10.0.0/16."},
-			{"an address in the network of pods", `cluster_subnet=10.11.5.0/16`, "Give cluster_subnet a network by its first address"},
+			{"an address in a network", `ip_range="10.10.5.0/16"`, "Give ip_range its first address: 10.10.5.0/16 is one in the network 10.10.0.0/16."},
+			{"an address in the network of pods", `cluster_subnet="10.11.5.0/16"`, "Give cluster_subnet a network by its first address"},
 			{"min over max", `pool={size="s-2vcpu-2gb",start_nodes=3,min_nodes=6,max_nodes=5}`, "6 to 5 is no range"},
-			{"unknown region", `region=nyc9`, "There is no region nyc9, or it takes nothing new. Set region to one of nyc1, nyc3."},
-			{"the architecture's version", `kubernetes_version=1.31.1-do.4`, "does not offer Kubernetes 1.31.1-do.4 any more, or not yet. Set kubernetes_version to one of 1.36.1-do.0, 1.35.6-do.0"},
-			{"no version", `kubernetes_version=1.35`, "Give kubernetes_version a version as DigitalOcean writes it"},
+			{"unknown region", `region="nyc9"`, "There is no region nyc9, or it takes nothing new. Set region to one of nyc1, nyc3."},
+			{"the architecture's version", `kubernetes_version="1.31.1-do.4"`, "does not offer Kubernetes 1.31.1-do.4 any more, or not yet. Set kubernetes_version to one of 1.36.1-do.0, 1.35.6-do.0"},
+			{"no version", `kubernetes_version="1.35"`, "Give kubernetes_version a version as DigitalOcean writes it"},
 			{"unknown size", `pool={size="s-1vcpu-1gb",start_nodes=3,min_nodes=2,max_nodes=5}`, "has no nodes of the size s-1vcpu-1gb. Set pool.size"},
-			{"ha that is not said", `ha=null`, "ha"},
+			{"ha that is not said", `ha=null`, "Set ha to true or false: from Kubernetes 1.36 on"},
 			{"nobody is told", `alert_emails=[]`, "Give emails at least one address"},
 		},
 		"production/cluster": {
@@ -33,13 +33,13 @@ func TestBadValues(t *testing.T) {
 		},
 		"production/platform": {
 			{"without backup", `backup=null`, "Production without backups is refused. Give backup a bucket"},
-			{"no e-mail with issuers on", `acme_email=`, "Give email the address that Let's Encrypt is to write to"},
+			{"no e-mail with issuers on", `acme_email=""`, "Give email the address that Let's Encrypt is to write to"},
 			{"a retired controller", `entry={kind="ingress-nginx",load_balancer_nodes=1}`, "Set kind to nginx, or accept_retired to true"},
 			{"the latest image", `image={repository="tienda",tag="latest"}`, "Give image a tag other than latest"},
 			{"no image", `image=null`, "Give image, here or as IMAGE with make, or set release_owner to helm"},
-			{"nobody's release", `release_owner=nobody`, "Give release_owner terraform or helm"},
-			{"a foreign name", `domain=example.org`, "Give hosts names that are the domain example.org or below it"},
-			{"before there is a cluster", `kubeconfig=nothing`, "Apply the root cluster first"},
+			{"nobody's release", `release_owner="nobody"`, "Give release_owner terraform or helm"},
+			{"a foreign name", `domain="example.org"`, "Give hosts names that are the domain example.org or below it"},
+			{"before there is a cluster", `kubeconfig="nothing"`, "Apply the root cluster first"},
 		},
 	} {
 		t.Run(place, func(t *testing.T) {
@@ -52,7 +52,8 @@ func TestBadValues(t *testing.T) {
 			w.environ = append(w.environ, "TF_VAR_kubeconfig=main.tf")
 			w.run("init", "-no-color")
 			for _, test := range all {
-				out, err := w.try("plan", "-no-color", "-var", test.variable)
+				w.write("bad.tfvars", test.value+"\n")
+				out, err := w.try("plan", "-no-color", "-var-file=bad.tfvars")
 				words := strings.Join(strings.Fields(strings.NewReplacer("│", "", "╷", "", "╵", "").Replace(out)), " ")
 				if err == nil || !strings.Contains(words, test.want) {
 					t.Errorf("%s: %v, want %q in\n%s", test.name, err, test.want, out)

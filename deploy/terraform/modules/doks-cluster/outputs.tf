@@ -12,3 +12,34 @@ output "version" {
   description = "Version of Kubernetes."
   value       = digitalocean_kubernetes_cluster.main.version
 }
+
+output "protected" {
+  description = "Whether a plan that would destroy or replace the cluster is refused."
+  value       = length(terraform_data.protection) == 1
+}
+
+output "control_plane" {
+  description = "Whether the control plane is highly available, and takes patches by itself."
+  value = {
+    ha           = digitalocean_kubernetes_cluster.main.ha
+    auto_upgrade = digitalocean_kubernetes_cluster.main.auto_upgrade
+  }
+}
+
+output "nodes" {
+  description = "The nodes: their size, how many at the start, and between how many the autoscaler chooses."
+  value = {
+    size        = digitalocean_kubernetes_cluster.main.node_pool[0].size
+    start_nodes = digitalocean_kubernetes_cluster.main.node_pool[0].node_count
+    min_nodes   = digitalocean_kubernetes_cluster.main.node_pool[0].min_nodes
+    max_nodes   = digitalocean_kubernetes_cluster.main.node_pool[0].max_nodes
+  }
+}
+
+output "networks" {
+  description = "Networks of the pods and of the Services."
+  value = {
+    pods     = digitalocean_kubernetes_cluster.main.cluster_subnet
+    services = digitalocean_kubernetes_cluster.main.service_subnet
+  }
+}

@@ -53,7 +53,11 @@ variable "running_version" {
 variable "ha" {
   description = "A highly available control plane. It costs money and cannot be turned off again."
   type        = bool
-  nullable    = false
+
+  validation {
+    condition     = var.ha != null
+    error_message = "Set ha to true or false: from Kubernetes 1.36 on what is not set is on, costs money, and cannot be turned off again."
+  }
 }
 
 variable "cluster_subnet" {

@@ -130,6 +130,14 @@ run "no_minor" {
   expect_failures = [var.kubernetes_minor]
 }
 
+run "ha_that_is_not_said" {
+  command = plan
+  variables {
+    ha = null
+  }
+  expect_failures = [var.ha]
+}
+
 run "size_that_the_region_does_not_have" {
   command = plan
   variables {

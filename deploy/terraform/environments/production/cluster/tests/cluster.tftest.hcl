@@ -16,20 +16,32 @@ variables {
 run "as_the_architecture_has_it" {
   command = plan
   assert {
-    condition     = module.vpc.ip_range == "10.20.0.0/16"
-    error_message = "The network is another."
+    condition     = module.vpc.ip_range == "10.20.0.0/16" && module.cluster.networks == { pods = "10.21.0.0/16", services = "10.22.0.0/19" }
+    error_message = "The networks are others."
   }
   assert {
     condition     = module.cluster.version == "1.35.6-do.0" && module.cluster.name == "ecommerce-production"
     error_message = "The cluster is another."
   }
   assert {
-    condition     = var.pool == { size = "s-4vcpu-8gb", start_nodes = 3, min_nodes = 3, max_nodes = 10 } && var.ha && var.auto_upgrade && var.deletion_protection
-    error_message = "The nodes are others, or production is not highly available, upgraded and protected."
+    condition     = module.cluster.nodes == { size = "s-4vcpu-8gb", start_nodes = 3, min_nodes = 3, max_nodes = 10 }
+    error_message = "The nodes are others."
   }
   assert {
-    condition     = length(module.database) == 1 && var.database == { size = "db-s-1vcpu-2gb", standbys = 1 }
+    condition     = module.cluster.control_plane == { ha = true, auto_upgrade = true }
+    error_message = "The control plane is not highly available, or not patched by itself."
+  }
+  assert {
+    condition     = module.vpc.protected && module.cluster.protected && module.database[0].protected
+    error_message = "Production can be destroyed."
+  }
+  assert {
+    condition     = module.database[0].servers == { size = "db-s-1vcpu-2gb", count = 2 } && module.database[0].name == "ecommerce-production"
     error_message = "Production has no managed database with a standby."
+  }
+  assert {
+    condition     = length(module.monitoring.alerts) == 6
+    error_message = "Something is not watched."
   }
 }
 

@@ -16,20 +16,31 @@ variables {
 run "as_the_architecture_has_it" {
   command = plan
   assert {
-    condition     = module.vpc.ip_range == "10.10.0.0/16"
-    error_message = "The network is another."
+    condition     = module.vpc.ip_range == "10.10.0.0/16" && module.cluster.networks == { pods = "10.11.0.0/16", services = "10.12.0.0/19" }
+    error_message = "The networks are others."
   }
   assert {
     condition     = module.cluster.version == "1.35.6-do.0" && module.cluster.name == "ecommerce-stage"
     error_message = "The cluster is another."
   }
   assert {
-    condition     = var.pool == { size = "s-2vcpu-2gb", start_nodes = 3, min_nodes = 2, max_nodes = 5 } && !var.ha && !var.auto_upgrade && !var.deletion_protection
-    error_message = "The nodes are others, or stage is highly available, upgraded or protected."
+    condition     = module.cluster.nodes == { size = "s-2vcpu-2gb", start_nodes = 3, min_nodes = 2, max_nodes = 5 }
+    error_message = "The nodes are others."
+  }
+  assert {
+    condition     = module.cluster.control_plane == { ha = false, auto_upgrade = false }
+    error_message = "The control plane is highly available, or patched by itself."
+  }
+  assert {
+    condition     = !module.vpc.protected && !module.cluster.protected
+    error_message = "Stage cannot be destroyed."
   }
   assert {
     condition     = length(module.database) == 0
     error_message = "Stage has a managed database."
   }
+  assert {
+    condition     = length(module.monitoring.alerts) == 3
+    error_message = "Something is not watched."
+  }
 }
-
