@@ -1,7 +1,8 @@
-// Command emulated applies both environments with real providers to an emulated DigitalOcean: a folder has their binaries, as they are
-// unpacked from their archives, and nothing is downloaded. The cluster root is applied, planned again, which must find nothing to do,
-// and destroyed, after which nothing must be left. With a kubeconfig of a cluster to throw away, the emulated one is that cluster, and the
-// same is done with what the platform root makes in it without charts, whose images and load balancers such a cluster has not.
+// Command emulated applies bootstrap and both environments with real providers to an emulated DigitalOcean: a folder has their binaries, as they
+// are unpacked from their archives, and nothing is downloaded. Each root is applied, planned again, which must find nothing to do, and destroyed,
+// after which nothing must be left; the states are in the bucket that bootstrap has made. With a kubeconfig of a cluster to throw away, the
+// emulated one is that cluster, and the same is done with what the platform root makes in it without charts: those are pulled from where
+// they are published, that of the issuers needs one of them, and such a cluster has neither their images nor load balancers.
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -24,7 +26,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
 	"tienda/test/digitalocean"
@@ -33,7 +34,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	var options options
+	options := options{store: s3mem.New()}
 	flag.StringVar(&options.root, "root", "../..", "folder of the repository")
 	flag.StringVar(&options.providers, "providers", "", "folder with the binaries terraform-provider-NAME_vVERSION…")
 	flag.StringVar(&options.program, "terraform", "terraform", "the program, terraform or tofu")
@@ -45,7 +46,11 @@ func main() {
 	}
 }
 
-type options struct{ root, providers, program, kubeconfig string }
+type options struct {
+	root, providers, program, kubeconfig string
+
+	store *s3mem.Backend // of the buckets
+}
 
 // needed are the providers, with the name that they are known by.
 func needed() map[string]string {
@@ -77,23 +82,31 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	store := s3mem.New()
-	if err := store.CreateBucket("ecommerce-terraform-state"); err != nil {
-		return err
-	}
-	spaces, err := serve(ctx, gofakes3.New(store, gofakes3.WithLogger(gofakes3.DiscardLog())).Server())
+	atFirst, err := o.store.ListBuckets()
 	if err != nil {
 		return err
 	}
+	buckets, err := serve(ctx, newSpaces(o.store))
+	if err != nil {
+		return err
+	}
+	root := emulation{options: o, folder: filepath.Join(folder, "deploy/terraform"), out: out, environ: []string{
+		"DIGITALOCEAN_API_URL=" + api, "DIGITALOCEAN_TOKEN=emulated", "AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=secret", "AWS_REQUEST_CHECKSUM_CALCULATION=when_required",
+		"AWS_RESPONSE_CHECKSUM_VALIDATION=when_required", "TF_CLI_CONFIG_FILE=" + filepath.Join(folder, "providers/rc"), "TF_INPUT=0", "TF_IN_AUTOMATION=1", "TF_VAR_kubeconfig=" + o.kubeconfig,
+		"TF_VAR_domain=example.com", "SPACES_ACCESS_KEY_ID=key", "SPACES_SECRET_ACCESS_KEY=secret", "SPACES_ENDPOINT_URL=" + addressOfSpaces, "HTTP_PROXY=" + buckets, "NO_PROXY=127.0.0.1",
+	}}
+	if err := root.bootstrap(ctx); err != nil {
+		return fmt.Errorf("bootstrap: %w", err)
+	}
+	before := account.Left()
 	for _, environment := range []string{"stage", "production"} {
-		e := emulation{options: o, folder: filepath.Join(folder, "deploy/terraform/environments", environment), out: out, environ: []string{
-			"DIGITALOCEAN_API_URL=" + api, "DIGITALOCEAN_TOKEN=emulated", "AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=secret", "AWS_REQUEST_CHECKSUM_CALCULATION=when_required",
-			"AWS_RESPONSE_CHECKSUM_VALIDATION=when_required", "TF_CLI_CONFIG_FILE=" + filepath.Join(folder, "providers/rc"), "TF_INPUT=0", "TF_IN_AUTOMATION=1", "TF_VAR_kubeconfig=" + o.kubeconfig}}
-		if err := e.run(ctx, spaces); err != nil {
+		e := root
+		e.folder = filepath.Join(root.folder, "environments", environment)
+		if err := e.run(ctx, buckets); err != nil {
 			return fmt.Errorf("%s: %w", environment, err)
 		}
-		if left, unknown := account.Left(), account.Unknown(); len(left) > 0 || len(unknown) > 0 {
-			return fmt.Errorf("%s: left after the destruction: %v; calls that the emulator was not taught: %v", environment, left, unknown)
+		if left, unknown := account.Left(), account.Unknown(); !maps.Equal(left, before) || len(unknown) > 0 {
+			return fmt.Errorf("%s: left after the destruction: %v, and before there was %v; calls that the emulator was not taught: %v", environment, left, before, unknown)
 		}
 		platform := "of its platform what needs no chart"
 		if o.kubeconfig == "" {
@@ -101,6 +114,17 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		}
 		fmt.Fprintf(out, "emulated: %s was applied, had nothing to do at the second plan, was destroyed, and nothing is left; %s\n", environment, platform)
 	}
+	if err := root.raze(ctx); err != nil {
+		return fmt.Errorf("bootstrap: %w", err)
+	}
+	atLast, err := o.store.ListBuckets()
+	if err != nil {
+		return err
+	}
+	if left, unknown := account.Left(), account.Unknown(); len(left) > 0 || len(unknown) > 0 || len(atLast) > len(atFirst) {
+		return fmt.Errorf("bootstrap: left after the destruction: %v, buckets %v; calls that the emulator was not taught: %v", left, atLast, unknown)
+	}
+	fmt.Fprintln(out, "emulated: bootstrap was applied, had nothing to do at the second plan, refused to be destroyed, was destroyed once that was lifted, and nothing is left")
 	return nil
 }
 
@@ -155,29 +179,37 @@ func (e emulation) call(ctx context.Context, out io.Writer, part string, argumen
 	return nil
 }
 
-// run applies, plans again and destroys.
-func (e emulation) run(ctx context.Context, spaces string) error {
+// apply applies a root that was initialised, and plans again, which must find nothing to do.
+func (e emulation) apply(ctx context.Context, part string, only ...string) error {
+	if err := e.call(ctx, e.out, part, append([]string{"apply", "-auto-approve"}, only...)...); err != nil {
+		return err
+	}
+	if err := e.call(ctx, e.out, part, append([]string{"plan", "-detailed-exitcode"}, only...)...); err != nil {
+		return fmt.Errorf("the second plan is not empty: %w", err)
+	}
+	return nil
+}
+
+// run applies the roots of an environment, plans again and destroys them.
+func (e emulation) run(ctx context.Context, buckets string) error {
 	type part struct {
 		name string
 		only []string
 	}
 	parts := []part{{name: "cluster"}}
 	if e.kubeconfig != "" {
-		parts = append(parts, part{"platform", []string{"-target=module.rbac"}})
+		parts = append(parts, part{"platform", []string{"-target=module.rbac", "-target=module.settings"}})
 	}
 	for _, p := range parts {
 		example := filepath.Join(e.folder, p.name, "own.auto.tfvars")
 		if err := os.Rename(example+".example", example); err != nil {
 			return err
 		}
-		if err := e.call(ctx, e.out, p.name, "init", "-backend-config=endpoints={s3=\""+spaces+"\"}"); err != nil {
+		if err := e.call(ctx, e.out, p.name, "init", "-backend-config=endpoints={s3=\""+buckets+"\"}"); err != nil {
 			return err
 		}
-		if err := e.call(ctx, e.out, p.name, append([]string{"apply", "-auto-approve"}, p.only...)...); err != nil {
+		if err := e.apply(ctx, p.name, p.only...); err != nil {
 			return err
-		}
-		if err := e.call(ctx, e.out, p.name, append([]string{"plan", "-detailed-exitcode"}, p.only...)...); err != nil {
-			return fmt.Errorf("the second plan is not empty: %w", err)
 		}
 	}
 	slices.Reverse(parts)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
 	"tienda/test/digitalocean"
 )
@@ -82,8 +83,23 @@ users: [{name: admin, user: {client-certificate: cert.pem, client-key-data: a2V5
 	}
 	var out bytes.Buffer
 	root := used(t)
-	if err := run(t.Context(), options{root: root, providers: folder, program: wrapper, kubeconfig: kubeconfig}, &out); err != nil || strings.Count(out.String(), "nothing is left") != 2 {
+	// These providers make no bucket, so it is there.
+	store := s3mem.New()
+	if err := store.CreateBucket(bucketOfStates); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(t.Context(), options{root, folder, wrapper, kubeconfig, store}, &out); err != nil || strings.Count(out.String(), "nothing is left") != 3 {
 		t.Errorf("%v\n%s", err, out.String())
+	}
+	for _, want := range []string{"digitalocean_spaces_bucket.state: Creating...", "digitalocean_spaces_key.backup[\"stage\"]: Creating...", "digitalocean_domain.main[0]: Creating...", "nstance cannot be destroyed",
+		"module.settings.kubernetes_secret_v1.database[0]: Creating..."} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it does not say %q:\n%s", want, out.String())
+		}
+	}
+	// Without a bucket for the states it ends before the environments.
+	if err := run(t.Context(), options{"../../..", folder, wrapper, "", s3mem.New()}, &out); err == nil || !strings.Contains(err.Error(), "it made no "+bucketOfStates) {
+		t.Errorf("a bootstrap that makes no bucket: %v", err)
 	}
 	if err := os.WriteFile(kubeconfig, []byte("current-context: nothing"), 0o600); err != nil {
 		t.Fatal(err)
@@ -94,7 +110,7 @@ users: [{name: admin, user: {client-certificate: cert.pem, client-key-data: a2V5
 	if err := os.Remove(filepath.Join(folder, "terraform-provider-kubernetes_v3.2.1_x5")); err != nil {
 		t.Fatal(err)
 	}
-	if err := run(t.Context(), options{root: "../../..", providers: folder, program: wrapper}, &out); err == nil || !strings.Contains(err.Error(), "terraform-provider-kubernetes_vVERSION") {
+	if err := run(t.Context(), options{"../../..", folder, wrapper, "", s3mem.New()}, &out); err == nil || !strings.Contains(err.Error(), "terraform-provider-kubernetes_vVERSION") {
 		t.Errorf("without a provider: %v", err)
 	}
 }
