@@ -90,7 +90,7 @@ type Result struct {
 	SetUp       float64   `json:"setUpSeconds"`
 	Elapsed     float64   `json:"elapsedSeconds"`
 	Interrupted bool      `json:"interrupted"`
-	// Outcomes counts checkouts by the status that was answered in the end; "unknown" had no answer.
+	// Outcomes counts checkouts by the status that was answered in the end; "unknown" had no answer, and "interrupted" none when the run was ended.
 	Outcomes map[string]int64 `json:"outcomes"`
 	// PerSecond is the rate of checkouts, until the last was answered.
 	PerSecond float64 `json:"checkoutsPerSecond"`

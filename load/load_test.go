@@ -243,6 +243,15 @@ func TestInterrupted(t *testing.T) {
 	if err := result.Print(&report); err != nil || !strings.Contains(report.String(), "interrupted") || !strings.Contains(report.String(), "checkout ") {
 		t.Errorf("Print = %v:\n%s", err, &report)
 	}
+	var open int64
+	for _, c := range result.Record {
+		if c.unknown() {
+			open++
+		}
+	}
+	if result.Outcomes[Interrupted] != open || result.Outcomes[Unknown] != 0 {
+		t.Errorf("the shop always answers, %d checkouts were under way, and the outcomes are %v", open, result.Outcomes)
+	}
 	found, err := result.Verify(t.Context())
 	if err != nil || found.Violations != 0 {
 		t.Errorf("Verify = %+v, %v", found, err)

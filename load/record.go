@@ -107,21 +107,27 @@ func (r *record) restock(k *keyed) {
 	r.stock = append(r.stock, k)
 }
 
-// outcome counts how a checkout came out, as the customer saw it.
-func (r *record) outcome(c *Checkout) {
+// outcome counts how a checkout came out, as the customer saw it, who may have been interrupted.
+func (r *record) outcome(c *Checkout, interrupted bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	name := Unknown
-	if c.Status != 0 {
+	switch {
+	case !c.unknown():
 		name = strconv.Itoa(c.Status)
+	case interrupted:
+		name = Interrupted
 	}
 	r.outcomes[name]++
 	r.last = time.Now()
 	c.Answered = r.last
 }
 
-// Unknown names the outcome of a checkout that was never answered.
-const Unknown = "unknown"
+// Outcomes of checkouts that were not answered.
+const (
+	Unknown     = "unknown"     // in all its tries
+	Interrupted = "interrupted" // when the run was ended
+)
 
 func (r *record) counts() map[string]int64 {
 	r.mu.Lock()

@@ -180,7 +180,7 @@ func (c *customer) buy(ctx context.Context, checkout *Checkout) {
 	if err == nil {
 		checkout.hear(a)
 	}
-	c.run.record.outcome(checkout)
+	c.run.record.outcome(checkout, ctx.Err() != nil)
 	if checkout.unknown() {
 		c.left[checkout.Cart] = true
 	}
