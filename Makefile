@@ -42,12 +42,14 @@ test: build ## all tests, on SQLite and on a private MariaDB; then the journey
 	$(MAKE) -j 2 crash-points mutants
 	./test/journey.sh
 
-# The image that the tests install; a cluster of one's own may have it under another name.
+# The image that the tests install, and the version after it; a cluster of one's own may have them under other names.
 export TIENDA_TEST_IMAGE_TIENDA ?= tienda:$(VERSION)
+export TIENDA_TEST_IMAGE_NEXT   ?= tienda:$(VERSION)-next
 
 # Two packages of tests at a time, those that take longest first; for three the node has too little processor time.
 test-kubernetes: image ## the chart on a real Kubernetes: one that is brought up and taken down, or that of KUBECONFIG
-	$(GO) -C test/cluster run . -image ../../bin/tienda.oci.tar with $(GO) test -count=1 -timeout 20m -v -p 2 ./backup ./entry ./shop ./...
+	$(GO) -C deploy run ./image -version '$(VERSION)-next' -platforms linux/$$($(GO) env GOARCH) -created $(or $(CREATED),0) -o ../bin/next.oci.tar
+	$(GO) -C test/cluster run . -image ../../bin/tienda.oci.tar -image ../../bin/next.oci.tar with $(GO) test -count=1 -timeout 20m -v -p 2 ./backup ./entry ./shop ./...
 
 test-deploy: ## the image and the charts, and that every statement is MySQL's
 	./test/mariadb.sh $(GO) -C deploy test -timeout 15m ./...

@@ -50,16 +50,27 @@ func Open(t *testing.T) Cluster {
 	return Cluster{client}
 }
 
+// images are those that tests need. The first two are the shop and its next version, which make test-kubernetes makes;
+// the others are this folder's.
+func images() []string {
+	return []string{"tienda", "next", "mariadb", "nginx", "certmanager", "acmesolver", "pebble", "probe", "s3"}
+}
+
+// variable is what names an image.
+func variable(image string) string { return "TIENDA_TEST_IMAGE_" + strings.ToUpper(image) }
+
 // Image is the name of one of the images that tests need, and can be changed by a variable for a cluster whose nodes
 // do not have ours: TIENDA_TEST_IMAGE_ and the name in capital letters, such as TIENDA_TEST_IMAGE_MARIADB=mysql:8.4.
 func Image(t *testing.T, name string) string {
 	t.Helper()
-	variable := "TIENDA_TEST_IMAGE_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
-	if image := os.Getenv(variable); image != "" {
+	if !slices.Contains(images(), name) {
+		t.Fatalf("%s is none of the images that people are told of: %v", name, images())
+	}
+	if image := os.Getenv(variable(name)); image != "" {
 		return image
 	}
-	if name == "tienda" {
-		t.Fatalf("%s is not set: make test-kubernetes sets it to what make image has made", variable)
+	if name == "tienda" || name == "next" {
+		t.Fatalf("%s is not set: make test-kubernetes sets it to what it has made", variable(name))
 	}
 	return "localhost/" + name + ":test"
 }
@@ -118,13 +129,17 @@ func (c Cluster) Namespace(t *testing.T, name string) {
 	c.DeleteNamespace(t, name)
 }
 
-// DeleteNamespace has a namespace deleted when the test ends, and waits until it is gone.
+// DeleteNamespace has a namespace deleted when the test ends, and waits until it is gone. Its pods do not drain: whoever
+// asked them is gone.
 func (c Cluster) DeleteNamespace(t *testing.T, name string) {
 	t.Helper()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
 		defer cancel()
 		for {
+			if err := c.CoreV1().Pods(name).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: new(int64)}, metav1.ListOptions{}); err != nil {
+				t.Errorf("pods of %s: %v", name, err)
+			}
 			err := c.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{})
 			if apierrors.IsNotFound(err) {
 				return

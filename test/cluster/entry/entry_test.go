@@ -35,7 +35,7 @@ func TestShopBehindTheEntry(t *testing.T) {
 	c.Certificates(t)
 	c.Namespace(t, namespace)
 	c.Explain(t, namespace)
-	s.helm(t, "install")
+	s.helm(t, "install", "tienda")
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
 		defer cancel()
@@ -65,17 +65,16 @@ type shop struct {
 	entry clustertest.Entry
 }
 
-// helm installs or upgrades the shop: that of stage, with two pods of everything but the registry, and with so little processor time aimed at
+// helm installs or upgrades the shop to an image: that of stage, with two pods of every component, and with so little processor time aimed at
 // for product-service that some customers have it scaled.
-func (s shop) helm(t *testing.T, command string, more ...string) {
+func (s shop) helm(t *testing.T, command, image string) {
 	t.Helper()
-	repository, tag := clustertest.SplitImage(clustertest.Image(t, "tienda"))
+	repository, tag := clustertest.SplitImage(clustertest.Image(t, image))
 	database, databaseTag := clustertest.SplitImage(clustertest.Image(t, "mariadb"))
-	clustertest.Run(t, "helm", append([]string{
-		command, "shop", chart, "--namespace=" + namespace, "--values=" + chart + "/values-stage.yaml", "--values=testdata/values.yaml",
-		"--set=image.repository=" + repository, "--set-string=image.tag=" + tag, "--set=database.image.repository=" + database, "--set-string=database.image.tag=" + databaseTag,
-		"--set=entry.host=" + host, "--set=test.address=" + s.entry.Inside,
-	}, more...)...)
+	clustertest.Run(t, "helm",
+		command, "shop", chart, "--namespace="+namespace, "--values="+chart+"/values-stage.yaml", "--values=testdata/values.yaml",
+		"--set=image.repository="+repository, "--set-string=image.tag="+tag, "--set=database.image.repository="+database, "--set-string=database.image.tag="+databaseTag,
+		"--set=entry.host="+host, "--set=test.address="+s.entry.Inside)
 }
 
 // story is "helm test": a customer registers, looks around and buys through the entry, and the certificate is checked.
