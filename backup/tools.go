@@ -2,6 +2,7 @@ package backup
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,8 +41,11 @@ func newTools(mariadb bool, login sqldb.Login) (*tools, error) {
 		if login.Verified {
 			text += "ssl-verify-server-cert\n"
 		}
+		if login.Roots != "" {
+			text += "ssl-ca=\"" + quote.Replace(login.Roots) + "\"\n"
+		}
 	case login.Verified:
-		text += "ssl-mode=VERIFY_IDENTITY\nssl-ca=" + roots() + "\n" // which MySQL's do not know by themselves
+		text += "ssl-mode=VERIFY_IDENTITY\nssl-ca=\"" + quote.Replace(cmp.Or(login.Roots, roots())) + "\"\n" // which MySQL's do not know by themselves
 	case login.Encrypted:
 		text += "ssl-mode=REQUIRED\n"
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/url"
+	"strings"
 )
 
 // Login is how programs other than this one, such as those that come with a database server, reach the
@@ -12,6 +14,8 @@ type Login struct {
 	Host, Port, User, Password string
 	// Encrypted asks for TLS, Verified for a look at the server's certificate as well.
 	Encrypted, Verified bool
+	// Roots is the file with the certificates that the server's is checked with; those of the system when empty.
+	Roots string
 }
 
 // LoginOf reads the data source of a server; an embedded database has none.
@@ -24,6 +28,10 @@ func LoginOf(ctx context.Context, config Config) (Login, error) {
 	if err != nil {
 		return Login{}, fmt.Errorf("data source %s: %w", redact(config.URL), err)
 	}
-	return Login{Host: host, Port: port, User: dsn.User, Password: dsn.Passwd, Encrypted: dsn.TLSConfig == "skip-verify" || dsn.TLSConfig == "true",
-		Verified: dsn.TLSConfig == "true"}, nil
+	u, err := url.Parse(strings.TrimPrefix(config.URL, "jdbc:"))
+	if err != nil {
+		return Login{}, fmt.Errorf("data source %s: %w", redact(config.URL), err)
+	}
+	return Login{Host: host, Port: port, User: dsn.User, Password: dsn.Passwd, Encrypted: dsn.TLSConfig == tlsRequired || dsn.TLSConfig == tlsVerified,
+		Verified: dsn.TLSConfig == tlsVerified, Roots: u.Query().Get("serverSslCert")}, nil
 }

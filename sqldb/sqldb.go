@@ -13,6 +13,8 @@ package sqldb
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -210,18 +212,8 @@ func mysqlConfig(ctx context.Context, config Config) (*mysql.Config, error) {
 	if c.User == "" {
 		c.User, c.Passwd = query.Get("user"), query.Get("password")
 	}
-	if query.Get("createDatabaseIfNotExist") == "true" {
-		if err := createSchema(ctx, c); err != nil {
-			return nil, err
-		}
-	}
-	switch mode := strings.ToUpper(query.Get("sslMode")); {
-	case mode == "REQUIRED" || query.Get("useSSL") == "true" || query.Get("requireSSL") == "true":
-		c.TLSConfig = "skip-verify"
-	case mode == "VERIFY_CA" || mode == "VERIFY_IDENTITY":
-		c.TLSConfig = "true"
-	case mode == "PREFERRED":
-		c.TLSConfig = "preferred"
+	if err := encrypt(c, query); err != nil {
+		return nil, fmt.Errorf("data source %s: %w", redact(config.URL), err)
 	}
 	c.Timeout = 5 * time.Second
 	c.Collation = "utf8mb4_bin"
@@ -235,7 +227,60 @@ func mysqlConfig(ctx context.Context, config Config) (*mysql.Config, error) {
 	if config.Bulk {
 		c.Params["foreign_key_checks"] = "0" // tables are written side by side
 	}
+	if query.Get("createDatabaseIfNotExist") == "true" {
+		if err := createSchema(ctx, c); err != nil {
+			return nil, err
+		}
+	}
 	return c, nil
+}
+
+// How a connection is protected, as the driver names it, from the weakest to the strictest.
+const (
+	tlsOff       = ""
+	tlsPreferred = "preferred"   // when the server has it
+	tlsRequired  = "skip-verify" // with a certificate that nobody looks at
+	tlsVerified  = "true"
+)
+
+// sslModes are the values of sslMode, in the words of MySQL's Connector/J and of MariaDB's, which writes them with a hyphen.
+var sslModes = map[string]string{
+	"": tlsOff, "DISABLED": tlsOff, "DISABLE": tlsOff, "PREFERRED": tlsPreferred, "REQUIRED": tlsRequired, "TRUST": tlsRequired,
+	"VERIFY_CA": tlsVerified, "VERIFY_IDENTITY": tlsVerified, "VERIFY_FULL": tlsVerified,
+}
+
+// encrypt protects connections as the parameters of JDBC ask for it. Where they say several things the strictest holds, and what cannot be meant is
+// an error: a connection that is weaker than somebody thinks would work without a word.
+func encrypt(c *mysql.Config, query url.Values) error {
+	mode, known := sslModes[strings.ToUpper(strings.ReplaceAll(query.Get("sslMode"), "-", "_"))]
+	if !known {
+		return fmt.Errorf("sslMode is %s: want DISABLED, PREFERRED, REQUIRED, VERIFY_CA or VERIFY_IDENTITY", query.Get("sslMode"))
+	}
+	encrypted := query.Get("useSSL") == "true" || query.Get("requireSSL") == "true"
+	switch {
+	case encrypted && query.Get("verifyServerCertificate") == "true":
+		mode = tlsVerified
+	case encrypted && mode != tlsVerified:
+		mode = tlsRequired
+	}
+	c.TLSConfig = mode
+	file := query.Get("serverSslCert")
+	if file == "" {
+		return nil
+	}
+	if mode != tlsVerified {
+		return fmt.Errorf("serverSslCert is %s, and nothing asks for a look at the server's certificate: set sslMode to VERIFY_CA or VERIFY_IDENTITY", file)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("serverSslCert: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(text) {
+		return fmt.Errorf("serverSslCert: %s holds no certificate in PEM", file)
+	}
+	c.TLS = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	return nil
 }
 
 // readCommitted sets the isolation of each new connection: fewer gap locks, and correctness rests on

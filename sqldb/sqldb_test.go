@@ -284,6 +284,27 @@ func TestBadDataSources(t *testing.T) {
 	}
 }
 
+// TestNoWayWithoutTLS: a server that has no TLS, as that of the tests, is refused where it is asked for, before it is told to make a schema.
+func TestNoWayWithoutTLS(t *testing.T) {
+	t.Parallel()
+	for _, engine := range sqldbtest.Engines() {
+		if engine == "sqlite" {
+			continue
+		}
+		for query, works := range map[string]bool{"sslMode=REQUIRED": false, "useSSL=true&sslMode=VERIFY_CA": false, "sslMode=PREFERRED": true} {
+			config := sqldbtest.Config(t, engine)
+			config.URL += "&" + query
+			db, err := sqldb.Open(t.Context(), config)
+			if works != (err == nil) || err != nil && !strings.Contains(err.Error(), "does not support TLS") {
+				t.Errorf("%s: Open = %v, want it to work: %v", query, err, works)
+			}
+			if err == nil {
+				_ = db.Close() // nothing was written
+			}
+		}
+	}
+}
+
 func TestDataSurvivesReopening(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "with space?and#signs", "a.db")
