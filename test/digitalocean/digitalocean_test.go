@@ -203,6 +203,11 @@ func TestKubernetes(t *testing.T) {
 	}
 	_, _, err = c.Kubernetes.Update(ctx, cluster.ID, &godo.KubernetesClusterUpdateRequest{Name: "ecommerce-stage", HA: godo.PtrTo(false)})
 	refused(t, "turning HA off", err, http.StatusUnprocessableEntity, "cannot be turned off")
+	some := &godo.KubernetesControlPlaneFirewall{Enabled: godo.PtrTo(true), AllowedAddresses: []string{"203.0.113.7", "198.51.100.0/24"}}
+	limited, _, err := c.Kubernetes.Update(ctx, cluster.ID, &godo.KubernetesClusterUpdateRequest{Name: "ecommerce-stage", ControlPlaneFirewall: some})
+	if err != nil || !cmp.Equal(some, limited.ControlPlaneFirewall) {
+		t.Errorf("its API is reached as %+v, %v; want %+v", limited, err, some)
+	}
 	upgrades, _, err := c.Kubernetes.GetUpgrades(ctx, cluster.ID)
 	if err != nil || len(upgrades) != 1 || upgrades[0].Slug != "1.36.1-do.0" {
 		t.Errorf("upgrades %+v, %v", upgrades, err)
@@ -293,11 +298,14 @@ func TestClustersThatAreRefused(t *testing.T) {
 		"pods in the network":        {func(r *godo.KubernetesClusterCreateRequest) { r.ClusterSubnet = "10.10.128.0/17" }, "overlaps"},
 		"Services among pods":        {func(r *godo.KubernetesClusterCreateRequest) { r.ServiceSubnet = "10.11.0.0/20" }, "overlaps"},
 		"one subnet":                 {func(r *godo.KubernetesClusterCreateRequest) { r.ServiceSubnet = "" }, "both"},
-		"no pool":                    {func(r *godo.KubernetesClusterCreateRequest) { r.NodePools = nil }, "node_pools"},
-		"unknown size":               {func(r *godo.KubernetesClusterCreateRequest) { r.NodePools[0].Size = "big" }, "size"},
-		"min over max":               {func(r *godo.KubernetesClusterCreateRequest) { r.NodePools[0].MinNodes = 6 }, "max_nodes"},
-		"somebody else's network":    {func(r *godo.KubernetesClusterCreateRequest) { r.VPCUUID = "other" }, "vpc_uuid"},
-		"upper case":                 {func(r *godo.KubernetesClusterCreateRequest) { r.Name = "Stage" }, "lower case"},
+		"an API for a name": {func(r *godo.KubernetesClusterCreateRequest) {
+			r.ControlPlaneFirewall = &godo.KubernetesControlPlaneFirewall{Enabled: godo.PtrTo(true), AllowedAddresses: []string{"office.example.com"}}
+		}, "allowed_addresses"},
+		"no pool":                 {func(r *godo.KubernetesClusterCreateRequest) { r.NodePools = nil }, "node_pools"},
+		"unknown size":            {func(r *godo.KubernetesClusterCreateRequest) { r.NodePools[0].Size = "big" }, "size"},
+		"min over max":            {func(r *godo.KubernetesClusterCreateRequest) { r.NodePools[0].MinNodes = 6 }, "max_nodes"},
+		"somebody else's network": {func(r *godo.KubernetesClusterCreateRequest) { r.VPCUUID = "other" }, "vpc_uuid"},
+		"upper case":              {func(r *godo.KubernetesClusterCreateRequest) { r.Name = "Stage" }, "lower case"},
 	} {
 		request := clusterRequest(vpc.ID)
 		test.change(request)

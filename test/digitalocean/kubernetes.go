@@ -163,7 +163,8 @@ func (s *Server) createCluster(r *http.Request) (int, any, error) {
 		ClusterSubnet: cmp.Or(request.ClusterSubnet, "10.244.0.0/16"), ServiceSubnet: cmp.Or(request.ServiceSubnet, "10.245.0.0/16"),
 		IPv4: "203.0.113.1", Endpoint: s.options.Access.Server, Tags: append([]string{"k8s", "k8s:" + id}, request.Tags...),
 		HA: minor(request.VersionSlug) >= 36, AutoUpgrade: request.AutoUpgrade, SurgeUpgrade: request.SurgeUpgrade,
-		MaintenancePolicy: request.MaintenancePolicy, ClusterAutoscalerConfiguration: request.ClusterAutoscalerConfiguration, CreatedAt: now, UpdatedAt: now,
+		MaintenancePolicy: request.MaintenancePolicy, ClusterAutoscalerConfiguration: request.ClusterAutoscalerConfiguration,
+		ControlPlaneFirewall: request.ControlPlaneFirewall, CreatedAt: now, UpdatedAt: now,
 	}
 	if request.HA != nil {
 		c.HA = *request.HA
@@ -207,6 +208,9 @@ func (s *Server) checkCluster(request godo.KubernetesClusterCreateRequest) error
 	if !slices.Contains(versions(), request.VersionSlug) {
 		return unprocessable("validation error: invalid version slug")
 	}
+	if err := checkFirewall(request.ControlPlaneFirewall); err != nil {
+		return err
+	}
 	if len(request.NodePools) == 0 {
 		return unprocessable("validation error: node_pools is required")
 	}
@@ -241,6 +245,25 @@ func (s *Server) checkCluster(request godo.KubernetesClusterCreateRequest) error
 	return nil
 }
 
+// checkFirewall looks at who is to reach the API of a cluster: nobody says who is allowed, or all of them are addresses.
+func checkFirewall(firewall *godo.KubernetesControlPlaneFirewall) error {
+	if firewall == nil {
+		return nil
+	}
+	if firewall.Enabled == nil {
+		return unprocessable("validation error: control_plane_firewall.enabled is required")
+	}
+	for _, text := range firewall.AllowedAddresses {
+		if !strings.Contains(text, "/") {
+			text += "/32"
+		}
+		if network, err := netip.ParsePrefix(text); err != nil || !network.Addr().Is4() || network != network.Masked() {
+			return unprocessable("validation error: control_plane_firewall.allowed_addresses has %s, which is neither an IPv4 address nor a network", text)
+		}
+	}
+	return nil
+}
+
 func (s *Server) updateCluster(r *http.Request, e *entry[godo.KubernetesCluster]) (int, any, error) {
 	request, err := read[godo.KubernetesClusterUpdateRequest](r)
 	if err != nil {
@@ -254,6 +277,12 @@ func (s *Server) updateCluster(r *http.Request, e *entry[godo.KubernetesCluster]
 			return 0, nil, unprocessable("validation error: a highly available control plane cannot be turned off")
 		}
 		e.value.HA = *request.HA
+	}
+	if request.ControlPlaneFirewall != nil {
+		if err := checkFirewall(request.ControlPlaneFirewall); err != nil {
+			return 0, nil, err
+		}
+		e.value.ControlPlaneFirewall = request.ControlPlaneFirewall
 	}
 	e.value.Name, e.value.SurgeUpgrade, e.value.UpdatedAt = request.Name, request.SurgeUpgrade, s.options.Now()
 	if request.AutoUpgrade != nil {

@@ -3,6 +3,7 @@ package terraform
 import (
 	"encoding/json"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,7 +39,7 @@ func TestPlansAreTaken(t *testing.T) {
 				t.Fatal(err)
 			}
 			program := programs(t)[0]
-			all := resources(t, planOf(t, program, environment, "cluster"), planOf(t, program, environment, "platform"))
+			all := resources(t, planOf(t, program, environment, "cluster", "-var", `api_allowed_addresses=["203.0.113.7"]`), planOf(t, program, environment, "platform"))
 			if _, _, err := c.Domains.Create(t.Context(), &godo.DomainCreateRequest{Name: "example.com"}); err != nil { // bootstrap makes it
 				t.Fatal(err)
 			}
@@ -59,6 +60,9 @@ func TestPlansAreTaken(t *testing.T) {
 			}
 			if m.made != planned {
 				t.Errorf("%d of %d resources were asked for", m.made, planned)
+			}
+			if cluster, _, err := c.Kubernetes.Get(t.Context(), m.cluster); err != nil || cluster.ControlPlaneFirewall == nil || !slices.Equal(cluster.ControlPlaneFirewall.AllowedAddresses, []string{"203.0.113.7"}) {
+				t.Errorf("the API of the cluster is reached as %+v says, %v; want one address", cluster, err)
 			}
 			want := map[string]int{"vpcs": 1, "clusters": 1, "alerts": 5, "domains": 1}
 			if environment == "production" {
@@ -166,6 +170,10 @@ func (m *maker) clusterRequest(r resource) *godo.KubernetesClusterCreateRequest 
 			Day   string
 			Start string `json:"start_time"`
 		} `json:"maintenance_policy"`
+		Firewall []struct {
+			Enabled bool
+			Allowed []string `json:"allowed_addresses"`
+		} `json:"control_plane_firewall"`
 		Autoscaler []struct {
 			Expanders []string
 			Threshold float64 `json:"scale_down_utilization_threshold"`
@@ -189,6 +197,9 @@ func (m *maker) clusterRequest(r resource) *godo.KubernetesClusterCreateRequest 
 		HA: v.HA, AutoUpgrade: v.AutoUpgrade, SurgeUpgrade: v.SurgeUpgrade, Tags: v.Tags, MaintenancePolicy: &godo.KubernetesMaintenancePolicy{Day: day, StartTime: v.Maintenance[0].Start},
 		ClusterAutoscalerConfiguration: &godo.KubernetesClusterAutoscalerConfiguration{Expanders: v.Autoscaler[0].Expanders,
 			ScaleDownUtilizationThreshold: &v.Autoscaler[0].Threshold, ScaleDownUnneededTime: &v.Autoscaler[0].Unneeded}}
+	for _, f := range v.Firewall {
+		request.ControlPlaneFirewall = &godo.KubernetesControlPlaneFirewall{Enabled: &f.Enabled, AllowedAddresses: f.Allowed}
+	}
 	for _, p := range v.Pools {
 		request.NodePools = append(request.NodePools, &godo.KubernetesNodePoolCreateRequest{Name: p.Name, Size: p.Size, Count: p.Count, AutoScale: p.AutoScale, MinNodes: p.Least, MaxNodes: p.Most,
 			Tags: p.Tags, Labels: p.Labels})

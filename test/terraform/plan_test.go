@@ -56,8 +56,8 @@ func (w *workspace) give() {
 	w.write("own.auto.tfvars", string(text))
 }
 
-// planOf is the plan of a root, as "show -json" prints it.
-func planOf(t *testing.T, program, environment, part string) []byte {
+// planOf is the plan of a root, as "show -json" prints it; arguments are further ones of the plan.
+func planOf(t *testing.T, program, environment, part string, arguments ...string) []byte {
 	t.Helper()
 	w := newWorkspace(t, program, filepath.Join("environments", environment, part))
 	if err := os.Remove(filepath.Join(w.folder, "backend.tf")); err != nil {
@@ -66,7 +66,7 @@ func planOf(t *testing.T, program, environment, part string) []byte {
 	w.give()
 	w.run("init", "-no-color")
 	w.environ = append(w.environ, "TF_VAR_kubeconfig=main.tf")
-	w.run("plan", "-no-color", "-out=plan")
+	w.run(append([]string{"plan", "-no-color", "-out=plan"}, arguments...)...)
 	return []byte(w.run("show", "-json", "plan"))
 }
 
@@ -230,6 +230,14 @@ func complaints(environment string, all []resource) []string {
 			for _, pool := range objects(r.Values["node_pool"]) {
 				if tags, _ := pool["tags"].([]any); !slices.Contains(tags, any("ecommerce-"+environment)) {
 					complain(r, "its pool %v has not the tag of the environment", pool["name"])
+				}
+			}
+			for _, firewall := range objects(r.Values["control_plane_firewall"]) {
+				addresses, _ := firewall["allowed_addresses"].([]any)
+				for _, from := range addresses {
+					if strings.HasSuffix(fmt.Sprint(from), "/0") {
+						complain(r, "its API is limited, and everybody reaches it")
+					}
 				}
 			}
 			if _, set := r.Values["ha"].(bool); !set {

@@ -25,6 +25,7 @@ func TestPolicies(t *testing.T) {
 		{"everything", resource{Address: "r", Type: "kubernetes_role_v1", Values: values{"rule": list(values{"resources": list("pods"), "verbs": list("*")})}}, "may *"},
 		{"a pool without a tag", resource{Address: "c", Type: "digitalocean_kubernetes_cluster", Values: values{"ha": true, "node_pool": list(values{"name": "workers", "tags": list("other")})}}, "has not the tag"},
 		{"another pool without a tag", resource{Address: "p", Type: "digitalocean_kubernetes_node_pool"}, "without a tag"},
+		{"an API for everybody", resource{Address: "c", Type: "digitalocean_kubernetes_cluster", Values: values{"control_plane_firewall": list(values{"enabled": true, "allowed_addresses": list("203.0.113.7", "0.0.0.0/0")})}}, "everybody reaches it"},
 		{"ha by default", resource{Address: "c", Type: "digitalocean_kubernetes_cluster"}, "ha is not set"},
 		{"a database for everybody", resource{Address: "d", Type: "digitalocean_database_cluster"}, "1 databases and 0 firewalls"},
 		{"a database for an address", resource{Address: "f", Type: "digitalocean_database_firewall", Values: values{"rule": list(values{"type": "ip_addr", "value": "0.0.0.0/0"})}}, "lets in"},

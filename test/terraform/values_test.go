@@ -25,6 +25,7 @@ func TestBadValues(t *testing.T) {
 			{"no version", `kubernetes_version="1.35"`, "Give kubernetes_version a version as DigitalOcean writes it"},
 			{"unknown size", `pool={size="s-1vcpu-1gb",start_nodes=3,min_nodes=2,max_nodes=5}`, "has no nodes of the size s-1vcpu-1gb. Set pool.size"},
 			{"ha that is not said", `ha=null`, "Set ha to true or false: from Kubernetes 1.36 on"},
+			{"an API for everybody", `api_allowed_addresses=["0.0.0.0/0"]`, "Give api_allowed_addresses IPv4 addresses such as 203.0.113.7"},
 			{"nobody is told", `alert_emails=[]`, "Give emails at least one address"},
 		},
 		"production/cluster": {

@@ -56,6 +56,16 @@ resource "digitalocean_kubernetes_cluster" "main" {
     scale_down_unneeded_time         = var.autoscaler.scale_down_unneeded_time
   }
 
+  # The provider keeps what there is of what is not said: null leaves it alone, and only an empty list lifts it.
+  dynamic "control_plane_firewall" {
+    for_each = var.api_allowed_addresses == null ? [] : [var.api_allowed_addresses]
+
+    content {
+      enabled           = length(control_plane_firewall.value) > 0
+      allowed_addresses = control_plane_firewall.value
+    }
+  }
+
   node_pool {
     name       = "workers"
     size       = var.pool.size

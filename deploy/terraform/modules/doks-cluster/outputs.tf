@@ -19,10 +19,11 @@ output "protected" {
 }
 
 output "control_plane" {
-  description = "Whether the control plane is highly available, and takes patches by itself."
+  description = "Whether the control plane is highly available, takes patches by itself, and from where alone its API is reached."
   value = {
-    ha           = digitalocean_kubernetes_cluster.main.ha
-    auto_upgrade = digitalocean_kubernetes_cluster.main.auto_upgrade
+    ha                = digitalocean_kubernetes_cluster.main.ha
+    auto_upgrade      = digitalocean_kubernetes_cluster.main.auto_upgrade
+    allowed_addresses = tolist(flatten(digitalocean_kubernetes_cluster.main.control_plane_firewall[*].allowed_addresses))
   }
 }
 

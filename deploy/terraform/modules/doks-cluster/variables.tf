@@ -85,6 +85,17 @@ variable "service_subnet" {
   }
 }
 
+variable "api_allowed_addresses" {
+  description = "Public addresses and networks from which the API of the cluster is reached. Null says nothing of it, and everybody reaches that of a new cluster; an empty list lifts what was said before."
+  type        = list(string)
+  default     = null
+
+  validation {
+    condition     = alltrue([for address in coalesce(var.api_allowed_addresses, []) : try(cidrhost(strcontains(address, "/") ? address : "${address}/32", 0) == split("/", address)[0] && can(cidrnetmask(strcontains(address, "/") ? address : "${address}/32")) && !endswith(address, "/0"), false)])
+    error_message = "Give api_allowed_addresses IPv4 addresses such as 203.0.113.7, or networks by their first address such as 203.0.113.0/24; not everybody, which is null in a new cluster and otherwise an empty list."
+  }
+}
+
 variable "pool" {
   description = "The nodes: their size, how many at the start, and between how many the autoscaler chooses."
   type = object({

@@ -18,21 +18,22 @@ module "vpc" {
 module "cluster" {
   source = "../../../modules/doks-cluster"
 
-  name                 = local.name
-  region               = var.region
-  vpc_id               = module.vpc.id
-  kubernetes_minor     = var.kubernetes_minor
-  kubernetes_version   = var.kubernetes_version
-  running_version      = var.running_version
-  ha                   = var.ha
-  cluster_subnet       = var.cluster_subnet
-  service_subnet       = var.service_subnet
-  pool                 = var.pool
-  auto_upgrade         = var.auto_upgrade
-  autoscaler           = var.autoscaler
-  registry_integration = var.registry_integration
-  tags                 = [local.name]
-  deletion_protection  = var.deletion_protection
+  name                  = local.name
+  region                = var.region
+  vpc_id                = module.vpc.id
+  kubernetes_minor      = var.kubernetes_minor
+  kubernetes_version    = var.kubernetes_version
+  running_version       = var.running_version
+  ha                    = var.ha
+  cluster_subnet        = var.cluster_subnet
+  service_subnet        = var.service_subnet
+  api_allowed_addresses = var.api_allowed_addresses
+  pool                  = var.pool
+  auto_upgrade          = var.auto_upgrade
+  autoscaler            = var.autoscaler
+  registry_integration  = var.registry_integration
+  tags                  = [local.name]
+  deletion_protection   = var.deletion_protection
 }
 
 module "database" {

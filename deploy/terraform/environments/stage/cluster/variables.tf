@@ -62,6 +62,12 @@ variable "auto_upgrade" {
   type        = bool
 }
 
+variable "api_allowed_addresses" {
+  description = "From where the API of the cluster is reached; null says nothing of it, and everybody reaches that of a new cluster."
+  type        = list(string)
+  default     = null
+}
+
 variable "pool" {
   description = "The nodes."
   type = object({

@@ -51,6 +51,52 @@ run "stage" {
   }
 }
 
+run "nothing_is_said_of_the_api" {
+  command = plan
+  assert {
+    condition     = length(digitalocean_kubernetes_cluster.main.control_plane_firewall) == 0
+    error_message = "Something is said of who reaches the API."
+  }
+}
+
+run "an_api_for_some" {
+  command = plan
+  variables {
+    api_allowed_addresses = ["203.0.113.7", "198.51.100.0/24"]
+  }
+  assert {
+    condition     = digitalocean_kubernetes_cluster.main.control_plane_firewall == tolist([{ enabled = true, allowed_addresses = tolist(["203.0.113.7", "198.51.100.0/24"]) }])
+    error_message = "Others reach the API."
+  }
+}
+
+run "an_api_for_everybody_again" {
+  command = plan
+  variables {
+    api_allowed_addresses = []
+  }
+  assert {
+    condition     = digitalocean_kubernetes_cluster.main.control_plane_firewall == tolist([{ enabled = false, allowed_addresses = tolist([]) }])
+    error_message = "What limits the API is not lifted."
+  }
+}
+
+run "an_api_for_the_whole_world" {
+  command = plan
+  variables {
+    api_allowed_addresses = ["203.0.113.7", "0.0.0.0/0"]
+  }
+  expect_failures = [var.api_allowed_addresses]
+}
+
+run "an_api_for_a_name" {
+  command = plan
+  variables {
+    api_allowed_addresses = ["office.example.com"]
+  }
+  expect_failures = [var.api_allowed_addresses]
+}
+
 run "the_autoscaler_counts_nodes" {
   variables {
     pool = { size = "s-2vcpu-2gb", start_nodes = 5, min_nodes = 2, max_nodes = 5 }

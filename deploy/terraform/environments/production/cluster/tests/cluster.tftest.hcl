@@ -28,7 +28,7 @@ run "as_the_architecture_has_it" {
     error_message = "The nodes are others."
   }
   assert {
-    condition     = module.cluster.control_plane == { ha = true, auto_upgrade = true }
+    condition     = module.cluster.control_plane == { ha = true, auto_upgrade = true, allowed_addresses = tolist([]) }
     error_message = "The control plane is not highly available, or not patched by itself."
   }
   assert {
@@ -51,4 +51,15 @@ run "without_protection" {
     deletion_protection = false
   }
   expect_failures = [var.deletion_protection]
+}
+
+run "an_api_for_some" {
+  command = plan
+  variables {
+    api_allowed_addresses = ["203.0.113.7"]
+  }
+  assert {
+    condition     = module.cluster.control_plane.allowed_addresses == tolist(["203.0.113.7"])
+    error_message = "Others reach the API."
+  }
 }

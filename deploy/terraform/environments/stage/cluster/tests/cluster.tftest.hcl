@@ -28,7 +28,7 @@ run "as_the_architecture_has_it" {
     error_message = "The nodes are others."
   }
   assert {
-    condition     = module.cluster.control_plane == { ha = false, auto_upgrade = false }
+    condition     = module.cluster.control_plane == { ha = false, auto_upgrade = false, allowed_addresses = tolist([]) }
     error_message = "The control plane is highly available, or patched by itself."
   }
   assert {
@@ -42,5 +42,16 @@ run "as_the_architecture_has_it" {
   assert {
     condition     = length(module.monitoring.alerts) == 3
     error_message = "Something is not watched."
+  }
+}
+
+run "an_api_for_some" {
+  command = plan
+  variables {
+    api_allowed_addresses = ["203.0.113.7"]
+  }
+  assert {
+    condition     = module.cluster.control_plane.allowed_addresses == tolist(["203.0.113.7"])
+    error_message = "Others reach the API."
   }
 }
