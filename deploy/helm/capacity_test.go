@@ -110,6 +110,7 @@ func TestCertManagerTakesItsValues(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	keepsPolicies(t, "cert-manager", objects)
 	deployments := all[appsv1.Deployment](t, objects, "Deployment")
 	if len(deployments) != 3 {
 		t.Errorf("cert-manager has %d deployments, want 3", len(deployments))
