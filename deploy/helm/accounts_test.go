@@ -6,9 +6,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 )
@@ -103,5 +105,51 @@ func TestAccounts(t *testing.T) {
 		if out, err := query("acct_backup", "first", statement); err == nil {
 			t.Errorf("the account of backups may %s: %s", statement, out)
 		}
+	}
+}
+
+// TestAuthorityOfTheDatabase: whoever talks to a server that is not ours is given the authority that its certificate is checked with, and told where
+// it is; nobody else is, and it is trusted for nothing else.
+func TestAuthorityOfTheDatabase(t *testing.T) {
+	t.Parallel()
+	external := "database: {mode: external, existingSecret: mine, external: {host: db.example.com, sslMode: VERIFY_IDENTITY, caSecret: authority}}"
+	objects := installed(t, variant{values: "{" + external + ", " + backups[1:]})
+	told := 0
+	for _, object := range objects {
+		pod, ok := podOf(t, object)
+		if !ok {
+			continue
+		}
+		mounted := slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool {
+			return v.Name == "database-ca" && v.Secret.SecretName == "authority" && cmp.Equal(v.Secret.Items, []corev1.KeyToPath{{Key: "ca.crt", Path: "ca.crt"}})
+		})
+		talks := false
+		for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+			variables := environment(c)
+			source, options := variables["SPRING_DATASOURCE_URL"], variables["DATABASE_OPTIONS"]
+			sees := slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == "database-ca" && m.MountPath == "/run/database-ca" })
+			if (source != "" || options != "") != sees {
+				t.Errorf("%s: %s talks to the database by %q %q and sees the authority: %v", title(object), c.Name, source, options, sees)
+			}
+			if source != "" && !strings.HasSuffix(source, "?sslMode=VERIFY_IDENTITY&serverSslCert=/run/database-ca/ca.crt") {
+				t.Errorf("%s: %s talks to %s", title(object), c.Name, source)
+			}
+			if options != "" && options != "--ssl-mode=VERIFY_IDENTITY --ssl-ca=/run/database-ca/ca.crt" {
+				t.Errorf("%s: %s talks to the database with %s", title(object), c.Name, options)
+			}
+			if strings.HasPrefix(variables["SSL_CERT_FILE"], "/run/database-ca") {
+				t.Errorf("%s: %s trusts the database's authority for everything", title(object), c.Name)
+			}
+			talks = talks || sees
+		}
+		if mounted != talks {
+			t.Errorf("%s is given the authority: %v, want %v", title(object), mounted, talks)
+		}
+		if talks {
+			told++
+		}
+	}
+	if want := 7 + 2 + 3; told != want { // components, jobs, and what dumps, ships and restores
+		t.Errorf("%d pods are given the authority, want %d", told, want)
 	}
 }

@@ -284,6 +284,8 @@ func TestRefusals(t *testing.T) {
 		{"entry without a certificate", "entry: {tls: {secretName: ''}}", "there is no entry without encryption"},
 		{"external without a host", "database: {mode: external, existingSecret: x}", "name the server"},
 		{"external without passwords", "database: {mode: external, external: {host: db}}", "database.existingSecret is empty"},
+		{"a look without an authority", "database: {mode: external, existingSecret: x, external: {host: db, sslMode: VERIFY_CA}}", "database.external.caSecret is empty"},
+		{"an authority without a look", "database: {mode: external, existingSecret: x, external: {host: db, caSecret: x}}", "set it to VERIFY_IDENTITY"},
 		{"snapshots of nothing", "database: {mode: percona, patienceSeconds: 900, mysql: {snapshots: {enabled: true}}}", "there is no volume of ours"},
 		{"percona without patience", "database: {mode: percona}", "Set 900."},
 		{"an even number of servers", "database: {mode: percona, patienceSeconds: 900, percona: {size: 4}}", "percona/size"},

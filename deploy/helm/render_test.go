@@ -75,7 +75,7 @@ func variants() []variant {
 		set("self-signed", "{entry: {tls: {issuer: self-signed}}, test: {address: 10.0.0.7}}"),
 		set("linkerd", "{mesh: {enabled: true}, baseline: {create: true}}"),
 		set("istio", "{mesh: {enabled: true, kind: istio, namespace: istio-system}}"),
-		set("external database", "database: {mode: external, existingSecret: mine, external: {host: db.example.com, sslMode: VERIFY_IDENTITY, cidrs: [10.1.0.0/16, 10.2.0.0/16]}}"),
+		set("external database", "database: {mode: external, existingSecret: mine, external: {host: db.example.com, sslMode: VERIFY_IDENTITY, caSecret: database-ca, cidrs: [10.1.0.0/16, 10.2.0.0/16]}}"),
 		set("external database in the same namespace", "{networkPolicy: {mode: allow-same-namespace}, database: {mode: external, existingSecret: mine, external: {host: db.example.com}}}"),
 		set("snapshots", "database: {mysql: {snapshots: {enabled: true}}}"),
 		set("percona", "database: {mode: percona, patienceSeconds: 900, percona: {size: 5, storage: {className: fast}}}"),

@@ -115,12 +115,35 @@ kept at its root: the pods carry the checksum of what the ConfigMap has. */ -}}
 {{- if eq .Values.database.mode "external" }}{{ .Values.database.external.port }}{{ else }}3306{{ end -}}
 {{- end }}
 
+{{- /* How connections to a server that is not ours are protected. */ -}}
+{{- define "tienda.databaseQuery" -}}
+{{- if eq .Values.database.mode "external" -}}
+?sslMode={{ .Values.database.external.sslMode }}{{ if .Values.database.external.caSecret }}&serverSslCert=/run/database-ca/ca.crt{{ end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "tienda.databaseCA" -}}
+{{- if eq .Values.database.mode "external" }}{{ .Values.database.external.caSecret }}{{ end -}}
+{{- end }}
+
+{{- /* Where whoever talks to such a server finds the authority that its certificate is checked with. */ -}}
+{{- define "tienda.databaseCAMount" -}}
+{{- if include "tienda.databaseCA" . }}
+- {name: database-ca, mountPath: /run/database-ca, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "tienda.databaseCAVolume" -}}
+{{- with include "tienda.databaseCA" . }}
+- name: database-ca
+  secret: {secretName: {{ . }}, items: [{key: ca.crt, path: ca.crt}], defaultMode: 0440}
+{{- end }}
+{{- end }}
+
 {{- /* The environment by which a component reaches its schema. */ -}}
 {{- define "tienda.databaseEnv" -}}
-{{- $query := "" -}}
-{{- if eq .root.Values.database.mode "external" }}{{ $query = printf "?sslMode=%s" .root.Values.database.external.sslMode }}{{ end -}}
 - name: SPRING_DATASOURCE_URL
-  value: jdbc:mysql://{{ include "tienda.databaseHost" .root }}:{{ include "tienda.databasePort" .root }}/{{ include "tienda.schema" . }}{{ $query }}
+  value: jdbc:mysql://{{ include "tienda.databaseHost" .root }}:{{ include "tienda.databasePort" .root }}/{{ include "tienda.schema" . }}{{ include "tienda.databaseQuery" .root }}
 - name: SPRING_DATASOURCE_USERNAME
   value: {{ include "tienda.schema" . }}
 - name: SPRING_DATASOURCE_PASSWORD
@@ -271,7 +294,7 @@ template:
           - {name: DATABASE_PORT, value: {{ include "tienda.databasePort" .root | quote }}}
           {{- if eq .root.Values.database.mode "external" }}
           - {name: DATABASE_ADMIN, value: {{ .root.Values.database.external.adminUser }}}
-          - {name: DATABASE_OPTIONS, value: --ssl-mode={{ .root.Values.database.external.sslMode }}}
+          - {name: DATABASE_OPTIONS, value: --ssl-mode={{ .root.Values.database.external.sslMode }}{{ if include "tienda.databaseCA" .root }} --ssl-ca=/run/database-ca/ca.crt{{ end }}}
           {{- else }}
           - {name: DATABASE_ADMIN, value: root}
           - {name: DATABASE_OPTIONS, value: ""}
@@ -282,9 +305,11 @@ template:
         securityContext: {{- include "tienda.containerSecurity" . | nindent 10 }}
         volumeMounts:
           - {name: database, mountPath: /run/database, readOnly: true}
+          {{- include "tienda.databaseCAMount" .root | nindent 10 }}
     volumes:
       - name: database
         secret: {secretName: {{ .secret }}, defaultMode: 0440}
+      {{- include "tienda.databaseCAVolume" .root | nindent 6 }}
 {{- end }}
 
 {{- /* A pod that works on backups: the program, copied into a container of the image that has the database's tools. Of is name, args,
@@ -365,6 +390,9 @@ spec:
       volumeMounts:
         - {name: program, mountPath: /opt/tienda, readOnly: true}
         - {name: spool, mountPath: /spool}
+        {{- if .login }}
+        {{- include "tienda.databaseCAMount" $ | nindent 8 }}
+        {{- end }}
         {{- if .identity }}
         - {name: identity, mountPath: /run/identity, readOnly: true}
         {{- end }}
@@ -373,6 +401,9 @@ spec:
       emptyDir: {sizeLimit: 128Mi}
     - name: spool
       emptyDir: {sizeLimit: {{ .space }}}
+    {{- if .login }}
+    {{- include "tienda.databaseCAVolume" $ | nindent 4 }}
+    {{- end }}
     {{- if .identity }}
     - name: identity
       secret: {secretName: {{ .identity }}, items: [{key: identity, path: identity}], defaultMode: 0440}
@@ -381,11 +412,10 @@ spec:
 
 {{- /* The environment by which a restore reaches the server as its administrator. */ -}}
 {{- define "tienda.adminEnv" -}}
-{{- $query := "" -}}
 {{- $user := "root" -}}
-{{- if eq .Values.database.mode "external" }}{{ $query = printf "?sslMode=%s" .Values.database.external.sslMode }}{{ $user = .Values.database.external.adminUser }}{{ end -}}
+{{- if eq .Values.database.mode "external" }}{{ $user = .Values.database.external.adminUser }}{{ end -}}
 - name: SPRING_DATASOURCE_URL
-  value: jdbc:mysql://{{ include "tienda.databaseHost" . }}:{{ include "tienda.databasePort" . }}/{{ $query }}
+  value: jdbc:mysql://{{ include "tienda.databaseHost" . }}:{{ include "tienda.databasePort" . }}/{{ include "tienda.databaseQuery" . }}
 - name: SPRING_DATASOURCE_USERNAME
   value: {{ $user }}
 - name: SPRING_DATASOURCE_PASSWORD
