@@ -137,7 +137,7 @@ func (c Cluster) DeleteNamespace(t *testing.T, name string) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
 		defer cancel()
 		for {
-			if err := c.CoreV1().Pods(name).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: new(int64)}, metav1.ListOptions{}); err != nil {
+			if err := c.kill(ctx, name, ""); err != nil {
 				t.Errorf("pods of %s: %v", name, err)
 			}
 			err := c.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{})
@@ -151,6 +151,18 @@ func (c Cluster) DeleteNamespace(t *testing.T, name string) {
 			time.Sleep(500 * time.Millisecond)
 		}
 	})
+}
+
+// Kill ends the pods that a selector of labels finds, without the time that they are given to drain.
+func (c Cluster) Kill(t *testing.T, namespace, selector string) {
+	t.Helper()
+	if err := c.kill(t.Context(), namespace, selector); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (c Cluster) kill(ctx context.Context, namespace, selector string) error {
+	return c.CoreV1().Pods(namespace).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: new(int64)}, metav1.ListOptions{LabelSelector: selector})
 }
 
 // Ready waits until every pod of a namespace is ready or has done its work, and there are as many of each workload as

@@ -23,9 +23,11 @@ const rollout = 3 * time.Minute
 // previous is the chart of the last release, which "helm package" made.
 const previous = "testdata/tienda-0.1.0.tgz"
 
-// settings changes one, which has every component start anew and nobody else, and takes it back.
+// settings changes one, which has every component start anew and nobody else, and takes it back. With it come the kind of policies and the
+// rights of the accounts, as they are enforced before and after.
 func settings(t *testing.T, c clustertest.Cluster) {
 	const changed = `"logging.level.root":"debug"`
+	rights(t, c, false)
 	before := identities(t, c)
 	helm(t, c, "upgrade", chart, "--values=testdata/changed.yaml")
 	c.Ready(t, namespace, rollout)
@@ -41,8 +43,13 @@ func settings(t *testing.T, c clustertest.Cluster) {
 	if text := served(t, c); !strings.Contains(text, changed) {
 		t.Errorf("cloud-config serves %s, want it to have %s", text, changed)
 	}
-	helm(t, c, "rollback", "1")
+	rights(t, c, true)
+	sameNamespace(t, c)
+	if said := helm(t, c, "rollback", "1"); !strings.Contains(said, "Rollback was a success") {
+		t.Errorf("helm rollback says %q", said)
+	}
 	c.Ready(t, namespace, rollout)
+	rights(t, c, false)
 	if text := served(t, c); strings.Contains(text, changed) {
 		t.Errorf("after the rollback cloud-config serves %s, want it not to have %s", text, changed)
 	}
@@ -97,6 +104,7 @@ func keeps(t *testing.T, c clustertest.Cluster) {
 	if !strings.Contains(said, "kept") || !strings.Contains(said, "[Secret] database") {
 		t.Errorf("helm uninstall says %q, want it to name what it keeps", said)
 	}
+	c.Kill(t, namespace, "app.kubernetes.io/component in (edge, business, infrastructure)") // they would drain for half a minute
 	clustertest.Eventually(t, "all pods are gone", rollout, func(context.Context) error {
 		for _, pod := range c.Pods(t, namespace, "app.kubernetes.io/component!=test") { // the customer's, which has ended, stays to be looked at
 			return fmt.Errorf("%s is left", pod.Name)

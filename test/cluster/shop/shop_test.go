@@ -8,10 +8,6 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"tienda/test/cluster/clustertest"
 )
 
@@ -41,6 +37,7 @@ func TestShop(t *testing.T) {
 	}{
 		{"install and buy", install},
 		{"pods are restricted", podSecurity},
+		{"every values file is taken", admitted},
 		{"policies are the call graph", policies},
 		{"a setting changes", settings},
 		{"what cannot work is refused", refusals},
@@ -101,18 +98,5 @@ func buy(t *testing.T) {
 	t.Helper()
 	if said := clustertest.Run(t, "helm", "test", release, "--namespace="+namespace, "--logs", "--timeout=2m"); !strings.Contains(said, "everything holds") {
 		t.Errorf("helm test says\n%s", said)
-	}
-}
-
-// podSecurity has a pod refused that wants more than the others, in each of the namespaces that the chart labels.
-func podSecurity(t *testing.T, c clustertest.Cluster) {
-	for _, name := range []string{namespace, clustertest.EntryNamespace, monitoring} {
-		pod := clustertest.Restricted("greedy", clustertest.Image(t, "probe"))
-		yes := true
-		pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{Privileged: &yes}
-		_, err := c.CoreV1().Pods(name).Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "restricted") {
-			t.Errorf("a privileged pod in %s: %v, want to have it refused by Pod Security restricted", name, err)
-		}
 	}
 }
