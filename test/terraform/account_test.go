@@ -2,7 +2,10 @@ package terraform
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +13,7 @@ import (
 
 	"github.com/digitalocean/godo"
 	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
 
 	"tienda/test/digitalocean"
 )
@@ -72,6 +76,60 @@ func TestPlansAreTaken(t *testing.T) {
 				t.Errorf("the account has (-want +got):\n%s unknown %v", diff, account.Unknown())
 			}
 		})
+	}
+}
+
+// checkAccounts compares the accounts that one root makes with those whose passwords the other asks for, and both with the components of
+// the chart that store something.
+func checkAccounts(t *testing.T, cluster, platform []byte) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "deploy/helm/tienda/values.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var chart struct {
+		Database struct{ Prefix string }
+		Services map[string]struct{ Database bool }
+	}
+	if err := yaml.Unmarshal(text, &chart); err != nil {
+		t.Fatal(err)
+	}
+	var schemas []string
+	for name, service := range chart.Services {
+		if service.Database {
+			schemas = append(schemas, chart.Database.Prefix+"_"+strings.ReplaceAll(strings.TrimSuffix(name, "-service"), "-", "_"))
+		}
+	}
+	slices.Sort(schemas)
+	accounts := slices.Sorted(slices.Values(append([]string{chart.Database.Prefix + "_backup"}, schemas...)))
+	names := func(kind string, all []resource) []string {
+		var found []string
+		for _, r := range all {
+			if r.Type == kind {
+				found = append(found, fmt.Sprint(r.Values["name"]))
+			}
+		}
+		slices.Sort(found)
+		return found
+	}
+	var read struct {
+		Prior struct {
+			Values struct {
+				Root module `json:"root_module"`
+			} `json:"values"`
+		} `json:"prior_state"`
+	}
+	if err := json.Unmarshal(platform, &read); err != nil {
+		t.Fatal(err)
+	}
+	for what, test := range map[string]struct{ want, got []string }{
+		"schemas that are made":               {schemas, names("digitalocean_database_db", resources(t, cluster))},
+		"accounts that are made":              {accounts, names("digitalocean_database_user", resources(t, cluster))},
+		"accounts that passwords are read of": {accounts, names("digitalocean_database_user", read.Prior.Values.Root.Resources)},
+	} {
+		if diff := cmp.Diff(test.want, test.got); diff != "" {
+			t.Errorf("%s are not those of the chart (-want +got):\n%s", what, diff)
+		}
 	}
 }
 

@@ -122,6 +122,9 @@ func TestPlans(t *testing.T) {
 			if planned.Now+account != deployed.Now || planned.Least+account != deployed.Least || planned.Most+account != deployed.Most {
 				t.Errorf("the plans cost %v without Spaces and a registry, and cost/environments.yaml says %v with them: %+v", planned, deployed, bill.Items)
 			}
+			if environment == "production" {
+				checkAccounts(t, cluster, platform)
+			}
 			golden(t, environment+".yaml", summary(t, all))
 			for _, r := range all {
 				if documents, _ := r.Values["values"].([]any); r.Address == "module.shop[0].helm_release.main" {

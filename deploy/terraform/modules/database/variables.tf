@@ -51,12 +51,22 @@ variable "prefix" {
   description = "Schemas and accounts are called PREFIX_order and so on: the chart's database.prefix."
   type        = string
   default     = "tienda"
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9]{0,15}$", var.prefix))
+    error_message = "Give prefix what the chart takes as database.prefix: up to 16 lower case letters and digits, a letter first."
+  }
 }
 
 variable "components" {
   description = "Components that store something: those of the chart's services with database."
   type        = set(string)
   default     = ["zipkin", "user-service", "product-service", "order-service", "payment-service", "shipping-service", "favourite-service"]
+
+  validation {
+    condition     = length(var.components) > 0 && alltrue([for name in var.components : can(regex("^[a-z][a-z0-9-]*$", name)) && length("${var.prefix}_${trimsuffix(name, "-service")}") <= 32])
+    error_message = "Give components the names of services of the chart, such as order-service; with prefix before it none may be longer than the 32 characters that a name of an account has in MySQL."
+  }
 }
 
 variable "maintenance" {
@@ -66,6 +76,11 @@ variable "maintenance" {
     hour = string
   })
   default = { day = "tuesday", hour = "05:00:00" }
+
+  validation {
+    condition     = contains(["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"], var.maintenance.day) && can(regex("^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$", var.maintenance.hour))
+    error_message = "Give maintenance.day a day in English, and maintenance.hour a time such as 05:00:00."
+  }
 }
 
 variable "tags" {

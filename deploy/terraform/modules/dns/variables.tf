@@ -21,6 +21,11 @@ variable "hosts" {
 variable "address" {
   description = "Where they lead: the address of the load balancer."
   type        = string
+
+  validation {
+    condition     = can(cidrnetmask("${var.address}/32"))
+    error_message = "Give address an IPv4 address: the records are of the type A."
+  }
 }
 
 variable "ttl" {

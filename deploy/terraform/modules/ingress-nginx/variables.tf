@@ -22,12 +22,22 @@ variable "accept_retired" {
 variable "namespace" {
   description = "Namespace of the controller, which is there."
   type        = string
+
+  validation {
+    condition     = can(regex("^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", var.namespace))
+    error_message = "Give namespace the name of a namespace: lower case letters, digits and hyphens."
+  }
 }
 
 variable "chart_version" {
   description = "Version of the controller's chart; one that this module was written for when null."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.chart_version == null || can(regex("^[0-9]+\\.[0-9]+\\.[0-9]+$", var.chart_version))
+    error_message = "Give chart_version a version such as 2.4.4, or null."
+  }
 }
 
 variable "replicas" {
@@ -47,6 +57,11 @@ variable "replicas" {
 variable "load_balancer_name" {
   description = "Name of the load balancer."
   type        = string
+
+  validation {
+    condition     = can(regex("^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,253}[a-zA-Z0-9])?$", var.load_balancer_name))
+    error_message = "Give load_balancer_name letters, digits, dots and hyphens."
+  }
 }
 
 variable "load_balancer_nodes" {

@@ -11,6 +11,11 @@ variable "environment" {
 variable "namespace" {
   description = "Namespace of the shop, which is there."
   type        = string
+
+  validation {
+    condition     = can(regex("^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", var.namespace))
+    error_message = "Give namespace the name of a namespace: lower case letters, digits and hyphens."
+  }
 }
 
 variable "monitoring_namespace" {

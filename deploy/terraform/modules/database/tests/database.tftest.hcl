@@ -63,3 +63,43 @@ run "size_of_a_droplet" {
   }
   expect_failures = [var.size]
 }
+
+run "prefix_that_the_chart_refuses" {
+  command = plan
+  variables {
+    prefix = "Tienda_shop"
+  }
+  expect_failures = [var.prefix]
+}
+
+run "no_components" {
+  command = plan
+  variables {
+    components = []
+  }
+  expect_failures = [var.components]
+}
+
+run "name_too_long_for_an_account" {
+  command = plan
+  variables {
+    components = ["recommendation-of-the-day-of-others-service"]
+  }
+  expect_failures = [var.components]
+}
+
+run "maintenance_on_no_day" {
+  command = plan
+  variables {
+    maintenance = { day = "Tuesday", hour = "05:00:00" }
+  }
+  expect_failures = [var.maintenance]
+}
+
+run "maintenance_at_no_hour" {
+  command = plan
+  variables {
+    maintenance = { day = "tuesday", hour = "5" }
+  }
+  expect_failures = [var.maintenance]
+}

@@ -41,3 +41,11 @@ run "kept_too_short" {
   }
   expect_failures = [var.ttl]
 }
+
+run "no_address" {
+  command = plan
+  variables {
+    address = "lb.example.com"
+  }
+  expect_failures = [var.address]
+}

@@ -84,3 +84,27 @@ run "no_load_balancer" {
   }
   expect_failures = [var.load_balancer_nodes]
 }
+
+run "no_namespace" {
+  command = plan
+  variables {
+    namespace = "Ingress_nginx"
+  }
+  expect_failures = [var.namespace]
+}
+
+run "no_version" {
+  command = plan
+  variables {
+    chart_version = "latest"
+  }
+  expect_failures = [var.chart_version]
+}
+
+run "name_that_is_none" {
+  command = plan
+  variables {
+    load_balancer_name = "the shop"
+  }
+  expect_failures = [var.load_balancer_name]
+}

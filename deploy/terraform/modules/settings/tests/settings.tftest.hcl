@@ -81,3 +81,11 @@ run "no_storage" {
   }
   expect_failures = [var.storage_gib]
 }
+
+run "no_namespace" {
+  command = plan
+  variables {
+    namespace = "Ecommerce_stage"
+  }
+  expect_failures = [var.namespace]
+}

@@ -41,3 +41,11 @@ run "latest" {
   }
   expect_failures = [var.image]
 }
+
+run "no_namespace" {
+  command = plan
+  variables {
+    namespace = "Ecommerce_stage"
+  }
+  expect_failures = [var.namespace]
+}
