@@ -100,6 +100,18 @@ func TestGuide(t *testing.T) {
 	if len(inline) < 2 {
 		t.Errorf("the guide has the commands %q among its sentences, want two", inline)
 	}
+	// By hand: the version that the cluster has is no reason to change it.
+	running := regexp.MustCompile("`(-var running_version=[0-9a-z.-]+)`").FindStringSubmatch(guide(t))
+	if running == nil {
+		t.Fatal("the guide does not say how the version that runs is kept by hand")
+	}
+	if out, err := shell("terraform -chdir=deploy/terraform/environments/stage/cluster plan " + running[1]); err != nil || !strings.Contains(out, "No changes.") {
+		t.Errorf("%s: %v\n%s", running[1], err, out)
+	}
+	// Not before its name is said; that of stage, which asks, is TestEnvironment's.
+	if out, err := shell("make destroy-production"); err == nil || !strings.Contains(out, "CONFIRM=ecommerce-production") {
+		t.Errorf("make destroy-production: %v\n%s", err, out)
+	}
 	for _, match := range inline {
 		if out, err := shell(match[1]); err != nil {
 			t.Errorf("%s: %v\n%s", match[1], err, out)

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -232,23 +233,45 @@ func TestLostState(t *testing.T) {
 	}
 }
 
-// TestEncryptedState: with OpenTofu the state is unreadable in the bucket, and readable with the key.
+// TestEncryptedState: with OpenTofu a state that was readable is taken over, is unreadable in the bucket from then on, and readable with the key
+// alone; whoever has no key, and Terraform, which cannot decrypt, changes nothing.
 func TestEncryptedState(t *testing.T) {
 	t.Parallel()
+	const name = "stage/terraform.tfstate"
 	s := newStore(t)
 	w := small(t, programs(t)[0], s)
 	w.write("go", "")
-	// As it is in the documents.
-	assigned := regexp.MustCompile(`(?s)export TF_ENCRYPTION='(.*?)'`).FindStringSubmatch(guide(t))
-	if assigned == nil {
-		t.Fatal("docs/terraform.md does not say how a state is encrypted")
+	// As it is in the documents, the way over too.
+	text := guide(t)
+	assigned := regexp.MustCompile(`(?s)export TF_ENCRYPTION='(.*?)'`).FindStringSubmatch(text)
+	over := regexp.MustCompile("with `(method \"unencrypted\" .*?)` beside these and `(fallback .*?)` in both blocks").FindStringSubmatch(text)
+	if assigned == nil || over == nil {
+		t.Fatal("docs/terraform.md does not say how a state is encrypted, or how one that is there is")
 	}
-	w.environ = append(w.environ, "TF_ENCRYPTION="+assigned[1])
+	inBlock := regexp.MustCompile(`(state|plan) \{ (method = \S+) \}`)
+	if len(inBlock.FindAllString(assigned[1], -1)) != 2 {
+		t.Fatalf("the documents have no blocks of state and plan: %s", assigned[1])
+	}
 	w.run("apply", "-no-color", "-auto-approve", "-var", "content=a-password")
-	if text := s.object("stage/terraform.tfstate"); text == "" || strings.Contains(text, "a-password") {
-		t.Errorf("the state is readable:\n%s", text)
+	if !strings.Contains(s.object(name), "a-password") {
+		t.Fatal("the state is not readable without encryption")
 	}
+	plain := w.environ
+	w.environ = append(slices.Clone(plain), "TF_ENCRYPTION="+over[1]+"\n"+inBlock.ReplaceAllString(assigned[1], "$1 {\n$2\n"+over[2]+"\n}"))
+	w.run("apply", "-no-color", "-auto-approve", "-var", "content=a-password")
+	encrypted := s.object(name)
+	if encrypted == "" || strings.Contains(encrypted, "a-password") {
+		t.Errorf("the state is readable:\n%s", encrypted)
+	}
+	w.environ = append(slices.Clone(plain), "TF_ENCRYPTION="+assigned[1])
 	if out := w.run("plan", "-no-color", "-var", "content=a-password"); !strings.Contains(out, "No changes.") {
 		t.Errorf("the state cannot be read with its key:\n%s", out)
+	}
+	w.environ = plain
+	for _, program := range programs(t) {
+		w.program = program
+		if out, err := w.try("apply", "-no-color", "-auto-approve", "-var", "content=another"); err == nil || s.object(name) != encrypted {
+			t.Errorf("%s goes on without the key: %v\n%s", filepath.Base(program), err, out)
+		}
 	}
 }

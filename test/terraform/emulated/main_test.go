@@ -97,10 +97,6 @@ users: [{name: admin, user: {client-certificate: cert.pem, client-key-data: a2V5
 			t.Errorf("it does not say %q:\n%s", want, out.String())
 		}
 	}
-	// Without a bucket for the states it ends before the environments.
-	if err := run(t.Context(), options{"../../..", folder, wrapper, "", s3mem.New()}, &out); err == nil || !strings.Contains(err.Error(), "it made no "+bucketOfStates) {
-		t.Errorf("a bootstrap that makes no bucket: %v", err)
-	}
 	if err := os.WriteFile(kubeconfig, []byte("current-context: nothing"), 0o600); err != nil {
 		t.Fatal(err)
 	}
