@@ -17,6 +17,24 @@ type exemption struct {
 	Check, Object, Reason string
 }
 
+// holds reports whether an object is exempt from a check.
+func (e exemption) holds(check, object string) bool {
+	return e.Check == check && regexp.MustCompile("^("+e.Object+")$").MatchString(object)
+}
+
+func exemptions(t *testing.T) []exemption {
+	t.Helper()
+	text, err := os.ReadFile("exemptions.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []exemption
+	if err := sigsyaml.UnmarshalStrict(text, &all); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
 // cpuLimit is the name in exemptions.yaml of what kube-score can be told not to look at.
 const cpuLimit = "container-resources-cpu-limit"
 
@@ -24,20 +42,13 @@ const cpuLimit = "container-resources-cpu-limit"
 // reason.
 func TestScore(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("exemptions.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var exemptions []exemption
-	if err := sigsyaml.UnmarshalStrict(text, &exemptions); err != nil {
-		t.Fatal(err)
-	}
-	needed := map[string]bool{cpuLimit: true}
+	exemptions := exemptions(t)
+	needed := map[string]bool{cpuLimit: true, kubeconformCheck: true}
 	for environment := range goldens() {
 		for _, said := range score(t, "testdata/"+environment+".yaml") {
 			exempt := false
 			for _, e := range exemptions {
-				if e.Check == said.check && regexp.MustCompile("^("+e.Object+")$").MatchString(said.object) {
+				if e.holds(said.check, said.object) {
 					exempt, needed[e.Check] = true, true
 				}
 			}
