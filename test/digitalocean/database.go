@@ -16,7 +16,8 @@ import (
 type database struct {
 	godo.Database
 
-	rules []*godo.DatabaseFirewallRule
+	rules    []*godo.DatabaseFirewallRule
+	replicas []*replica
 }
 
 func seenDatabase(e *entry[database]) database {
@@ -90,6 +91,7 @@ func (s *Server) databases() {
 	s.base("PUT", "/firewall", s.updateFirewall)
 	s.schemas()
 	s.accounts()
+	s.replicas()
 }
 
 // autoscale is how the disks of a database grow by themselves.

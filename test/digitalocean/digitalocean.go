@@ -70,9 +70,10 @@ type table[T any] struct {
 
 // entry is a thing, and how often it is asked for until it is ready or gone.
 type entry[T any] struct {
-	value   T
-	waiting int
-	leaving bool
+	value     T
+	waiting   int
+	leaving   bool
+	upgrading bool // what it waits for is another version of itself, and it works meanwhile
 }
 
 func (t *table[T]) add(id string, value T, waiting int) *entry[T] {

@@ -196,6 +196,9 @@ func TestKubernetes(t *testing.T) {
 	if err != nil || !strings.Contains(string(config.KubeconfigYAML), "current-context: do-nyc1-ecommerce-stage") {
 		t.Errorf("kubeconfig %v, %v", config, err)
 	}
+	if all, _, err := c.Kubernetes.List(ctx, nil); err != nil || len(all) != 1 || all[0].ID != cluster.ID {
+		t.Errorf("clusters %+v, %v", all, err)
+	}
 	pools(t, c, running)
 	registry(t, c, cluster.ID)
 	if _, _, err := c.Kubernetes.Update(ctx, cluster.ID, &godo.KubernetesClusterUpdateRequest{Name: "ecommerce-stage", HA: godo.PtrTo(true)}); err != nil {
@@ -216,6 +219,12 @@ func TestKubernetes(t *testing.T) {
 	refused(t, "going back", err, http.StatusUnprocessableEntity, "upgrade path")
 	if _, err := c.Kubernetes.Upgrade(ctx, cluster.ID, &godo.KubernetesClusterUpgradeRequest{VersionSlug: "1.36.1-do.0"}); err != nil {
 		t.Error(err)
+	}
+	if got, _, err := c.Kubernetes.Get(ctx, cluster.ID); err != nil || got.Status.State != godo.KubernetesClusterStatusUpgrading {
+		t.Errorf("while it is upgraded: %+v, %v", got, err)
+	}
+	if _, _, err := c.Kubernetes.GetCredentials(ctx, cluster.ID, &godo.KubernetesClusterCredentialsGetRequest{}); err != nil {
+		t.Errorf("credentials while it is upgraded: %v", err)
 	}
 	_, err = c.VPCs.Delete(ctx, vpc.ID)
 	refused(t, "a network with a cluster", err, http.StatusForbidden, "members")
@@ -264,6 +273,9 @@ func pools(t *testing.T, c *godo.Client, cluster *godo.KubernetesCluster) {
 	}
 	_, _, err = c.Kubernetes.UpdateNodePool(ctx, cluster.ID, pool.ID, &godo.KubernetesNodePoolUpdateRequest{AutoScale: godo.PtrTo(true), MinNodes: godo.PtrTo(6), MaxNodes: godo.PtrTo(5)})
 	refused(t, "min over max", err, http.StatusUnprocessableEntity, "max_nodes")
+	if all, _, err := c.Kubernetes.ListNodePools(ctx, cluster.ID, nil); err != nil || len(all) != 2 || all[1].Name != "more" {
+		t.Errorf("pools %+v, %v", all, err)
+	}
 	if _, err := c.Kubernetes.DeleteNodePool(ctx, cluster.ID, pool.ID); err != nil {
 		t.Error(err)
 	}
@@ -379,6 +391,15 @@ func TestDatabases(t *testing.T) {
 	if got, _, err := c.Databases.GetUser(ctx, database.ID, "tienda_order"); err != nil || got.Password != user.Password {
 		t.Errorf("user %+v, %v", got, err)
 	}
+	if all, _, err := c.Databases.List(ctx, nil); err != nil || len(all) != 1 || all[0].ID != database.ID {
+		t.Errorf("databases %+v, %v", all, err)
+	}
+	if all, _, err := c.Databases.ListDBs(ctx, database.ID, nil); err != nil || len(all) != 2 || all[1].Name != "tienda_order" {
+		t.Errorf("schemas %+v, %v", all, err)
+	}
+	if all, _, err := c.Databases.ListUsers(ctx, database.ID, nil); err != nil || len(all) != 2 || all[1].Name != "tienda_order" {
+		t.Errorf("users %+v, %v", all, err)
+	}
 	for _, remove := range []func(context.Context, string, string) (*godo.Response, error){c.Databases.DeleteUser, c.Databases.DeleteDB} {
 		if _, err := remove(ctx, database.ID, "tienda_order"); err != nil {
 			t.Error(err)
@@ -402,12 +423,50 @@ func TestDatabases(t *testing.T) {
 	if _, err := c.Databases.UpdateMaintenance(ctx, database.ID, &godo.DatabaseUpdateMaintenanceRequest{Day: "tuesday", Hour: "05:00:00"}); err != nil {
 		t.Error(err)
 	}
+	readReplicas(t, c, database.ID)
 	if _, err := c.Databases.Delete(ctx, database.ID); err != nil {
 		t.Error(err)
 	}
 	if diff := cmp.Diff(map[string]int{"vpcs": 1, "clusters": 1}, s.Left()); diff != "" || len(s.Unknown()) > 0 {
 		t.Errorf("left (-want +got):\n%s unknown %v", diff, s.Unknown())
 	}
+}
+
+// readReplicas has a database read from a server more, once it is online again.
+func readReplicas(t *testing.T, c *godo.Client, database string) {
+	t.Helper()
+	ctx, request := t.Context(), &godo.DatabaseCreateReplicaRequest{Name: "reads", Region: "nyc3", Size: "db-s-2vcpu-4gb"}
+	made := await(t, func() (*godo.DatabaseReplica, bool) {
+		made, _, err := c.Databases.CreateReplica(ctx, database, request)
+		if err != nil {
+			refused(t, "a replica of a database that is resized", err, http.StatusUnprocessableEntity, "not online")
+			_, _, err = c.Databases.Get(ctx, database)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return made, made != nil
+	})
+	if made.Status != "forking" {
+		t.Errorf("a new replica is %s", made.Status)
+	}
+	_, _, err := c.Databases.CreateReplica(ctx, database, request)
+	refused(t, "the same replica", err, http.StatusConflict, "not available")
+	await(t, func() (*godo.DatabaseReplica, bool) {
+		got, _, err := c.Databases.GetReplica(ctx, database, "reads")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got, got.Status == "active"
+	})
+	if all, _, err := c.Databases.ListReplicas(ctx, database, nil); err != nil || len(all) != 1 || all[0].Connection.Host == "" {
+		t.Errorf("replicas %+v, %v", all, err)
+	}
+	if _, err := c.Databases.DeleteReplica(ctx, database, "reads"); err != nil {
+		t.Error(err)
+	}
+	_, _, err = c.Databases.GetReplica(ctx, database, "reads")
+	refused(t, "a deleted replica", err, http.StatusNotFound, "could not be found")
 }
 
 func TestNames(t *testing.T) {
@@ -431,6 +490,9 @@ func TestNames(t *testing.T) {
 	}
 	if record, _, err = c.Domains.EditRecord(ctx, "example.com", record.ID, &godo.DomainRecordEditRequest{Type: "A", Name: "stage.shop", Data: "203.0.113.8", TTL: 300}); err != nil || record.Data != "203.0.113.8" {
 		t.Errorf("record %+v, %v", record, err)
+	}
+	if all, _, err := c.Domains.List(ctx, nil); err != nil || len(all) != 1 || all[0].Name != "example.com" {
+		t.Errorf("domains %+v, %v", all, err)
 	}
 	if _, err := c.Domains.DeleteRecord(ctx, "example.com", record.ID); err != nil {
 		t.Error(err)
@@ -464,6 +526,16 @@ func TestAlertsAndKeys(t *testing.T) {
 		_, _, err := c.Monitoring.CreateAlertPolicy(ctx, &wrong)
 		refused(t, words, err, http.StatusUnprocessableEntity, words)
 	}
+	changed := &godo.AlertPolicyUpdateRequest{Type: request.Type, Description: "processors", Compare: request.Compare, Value: 90, Window: "1h", Entities: []string{"17"}, Alerts: request.Alerts, Enabled: godo.PtrTo(false)}
+	if got, _, err := c.Monitoring.UpdateAlertPolicy(ctx, alert.UUID, changed); err != nil || got.UUID != alert.UUID || got.Enabled || got.Value != 90 {
+		t.Errorf("a changed alert: %+v, %v", got, err)
+	}
+	changed.Window = "7m"
+	_, _, err = c.Monitoring.UpdateAlertPolicy(ctx, alert.UUID, changed)
+	refused(t, "a changed window", err, http.StatusUnprocessableEntity, "window")
+	if all, _, err := c.Monitoring.ListAlertPolicies(ctx, nil); err != nil || len(all) != 1 || all[0].Description != "processors" || !cmp.Equal(all[0].Entities, []string{"17"}) || len(all[0].Tags) > 0 {
+		t.Errorf("alerts %+v, %v", all, err)
+	}
 	if _, err := c.Monitoring.DeleteAlertPolicy(ctx, alert.UUID); err != nil {
 		t.Error(err)
 	}
@@ -476,6 +548,13 @@ func TestAlertsAndKeys(t *testing.T) {
 	}
 	_, _, err = c.SpacesKeys.Create(ctx, &godo.SpacesKeyCreateRequest{Name: "all", Grants: []*godo.Grant{{Permission: godo.SpacesKeyReadWrite}}})
 	refused(t, "a key for no bucket", err, http.StatusUnprocessableEntity, "fullaccess")
+	grants := []*godo.Grant{{Bucket: "another", Permission: godo.SpacesKeyRead}}
+	if got, _, err := c.SpacesKeys.Update(ctx, key.AccessKey, &godo.SpacesKeyUpdateRequest{Name: "states", Grants: grants}); err != nil || got.Name != "states" || got.SecretKey != "" {
+		t.Errorf("a changed key: %+v, %v", got, err)
+	}
+	if all, _, err := c.SpacesKeys.List(ctx, nil); err != nil || len(all) != 1 || all[0].SecretKey != "" || !cmp.Equal(all[0].Grants, grants) {
+		t.Errorf("keys %+v, %v", all, err)
+	}
 	if _, err := c.SpacesKeys.Delete(ctx, key.AccessKey); err != nil || len(s.Left()) > 0 || len(s.Unknown()) > 0 {
 		t.Errorf("%v, left %v, unknown %v", err, s.Left(), s.Unknown())
 	}
@@ -502,6 +581,17 @@ func TestLoadBalancers(t *testing.T) {
 	}
 	_, _, err = c.LoadBalancers.Create(ctx, request)
 	refused(t, "the same name", err, http.StatusUnprocessableEntity, "unique")
+	more := *request
+	more.SizeUnit, more.EnableProxyProtocol = 2, true
+	if got, _, err := c.LoadBalancers.Update(ctx, balancer.ID, &more); err != nil || got.SizeUnit != 2 || !got.EnableProxyProtocol || got.IP != active.IP {
+		t.Errorf("a changed load balancer: %+v, %v", got, err)
+	}
+	more.Region = "nyc3"
+	_, _, err = c.LoadBalancers.Update(ctx, balancer.ID, &more)
+	refused(t, "another region", err, http.StatusUnprocessableEntity, "region")
+	if all, _, err := c.LoadBalancers.List(ctx, nil); err != nil || len(all) != 1 || all[0].SizeUnit != 2 {
+		t.Errorf("load balancers %+v, %v", all, err)
+	}
 	if _, err := c.LoadBalancers.Delete(ctx, balancer.ID); err != nil || len(s.Left()) > 0 {
 		t.Errorf("%v, left %v", err, s.Left())
 	}

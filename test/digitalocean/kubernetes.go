@@ -84,7 +84,7 @@ func (s *Server) kubernetes() {
 		if !upgradable(e.value.VersionSlug, request.VersionSlug) {
 			return 0, nil, unprocessable("invalid upgrade path")
 		}
-		e.value.VersionSlug, e.waiting = request.VersionSlug, s.options.Polls
+		e.value.VersionSlug, e.waiting, e.upgrading = request.VersionSlug, s.options.Polls, true
 		return http.StatusAccepted, nil, nil
 	})
 	s.route("POST /v2/kubernetes/registry", func(r *http.Request) (int, any, error) { return s.integrate(r, true) })
@@ -139,6 +139,8 @@ func seenCluster(e *entry[godo.KubernetesCluster]) godo.KubernetesCluster {
 	switch {
 	case e.leaving:
 		c.Status = &godo.KubernetesClusterStatus{State: godo.KubernetesClusterStatusDeleted}
+	case e.waiting > 0 && e.upgrading:
+		c.Status = &godo.KubernetesClusterStatus{State: godo.KubernetesClusterStatusUpgrading}
 	case e.waiting > 0:
 		c.Status = &godo.KubernetesClusterStatus{State: godo.KubernetesClusterStatusProvisioning}
 	default:
@@ -319,7 +321,7 @@ func (s *Server) credentials(r *http.Request, e *entry[godo.KubernetesCluster]) 
 	if err != nil {
 		return 0, nil, err
 	}
-	if e.waiting > 0 {
+	if e.waiting > 0 && !e.upgrading {
 		return 0, nil, conflict("cluster %s is not running", e.value.Name)
 	}
 	a := s.options.Access
@@ -331,7 +333,7 @@ func (s *Server) credentials(r *http.Request, e *entry[godo.KubernetesCluster]) 
 type rawText string
 
 func (s *Server) kubeconfig(_ *http.Request, e *entry[godo.KubernetesCluster]) (int, any, error) {
-	if e.waiting > 0 {
+	if e.waiting > 0 && !e.upgrading {
 		return 0, nil, conflict("cluster %s is not running", e.value.Name)
 	}
 	a, name := s.options.Access, "do-"+e.value.RegionSlug+"-"+e.value.Name

@@ -119,30 +119,39 @@ func (s *Server) balancers() {
 		}
 		return b
 	}
-	s.route("POST /v2/load_balancers", func(r *http.Request) (int, any, error) {
+	// asked is what a request makes of a load balancer; an update says all of it, as a creation does.
+	asked := func(r *http.Request, id string) (godo.LoadBalancer, error) {
 		request, err := read[godo.LoadBalancerRequest](r)
+		if err == nil {
+			err = s.checkBalancer(request, id)
+		}
+		return godo.LoadBalancer{Name: request.Name, SizeUnit: max(1, request.SizeUnit), Type: request.Type, ForwardingRules: request.ForwardingRules, HealthCheck: request.HealthCheck,
+			Region: &godo.Region{Slug: request.Region}, Tag: request.Tag, VPCUUID: request.VPCUUID, EnableProxyProtocol: request.EnableProxyProtocol}, err
+	}
+	s.route("POST /v2/load_balancers", func(r *http.Request) (int, any, error) {
+		id := uuid.NewString()
+		b, err := asked(r, id)
 		if err != nil {
 			return 0, nil, err
 		}
-		if err := knownRegion(request.Region); err != nil {
+		b.ID, b.IP, b.Created = id, fmt.Sprintf("203.0.113.%d", len(s.balancer.ids)+7), s.options.Now().UTC().Format(time.RFC3339)
+		return http.StatusAccepted, map[string]any{"load_balancer": seen(s.balancer.add(id, b, s.options.Polls))}, nil
+	})
+	s.route("PUT /v2/load_balancers/{id}", func(r *http.Request) (int, any, error) {
+		e, err := s.balancer.poll(r.PathValue("id"))
+		if err != nil {
 			return 0, nil, err
 		}
-		if request.Name == "" || len(request.ForwardingRules) == 0 {
-			return 0, nil, unprocessable("name and forwarding_rules are required")
+		b, err := asked(r, e.value.ID)
+		if err != nil {
+			return 0, nil, err
 		}
-		if request.SizeSlug != "" && request.SizeUnit != 0 {
-			return 0, nil, unprocessable("size and size_unit are mutually exclusive")
+		if b.Region.Slug != e.value.Region.Slug {
+			return 0, nil, unprocessable("region of a load balancer cannot be changed")
 		}
-		for _, other := range s.balancer.all() {
-			if other.value.Name == request.Name {
-				return 0, nil, unprocessable("load balancer name must be unique")
-			}
-		}
-		id := uuid.NewString()
-		e := s.balancer.add(id, godo.LoadBalancer{ID: id, Name: request.Name, IP: fmt.Sprintf("203.0.113.%d", len(s.balancer.ids)+7), SizeUnit: max(1, request.SizeUnit),
-			Type: request.Type, Created: s.options.Now().UTC().Format(time.RFC3339), ForwardingRules: request.ForwardingRules, HealthCheck: request.HealthCheck,
-			Region: &godo.Region{Slug: request.Region}, Tag: request.Tag, VPCUUID: request.VPCUUID, EnableProxyProtocol: request.EnableProxyProtocol}, s.options.Polls)
-		return http.StatusAccepted, map[string]any{"load_balancer": seen(e)}, nil
+		b.ID, b.IP, b.Created = e.value.ID, e.value.IP, e.value.Created
+		e.value = b
+		return http.StatusOK, map[string]any{"load_balancer": seen(e)}, nil
 	})
 	s.route("GET /v2/load_balancers", func(r *http.Request) (int, any, error) {
 		return page(r, "load_balancers", values(&s.balancer, seen))
@@ -161,4 +170,23 @@ func (s *Server) balancers() {
 		s.balancer.remove(r.PathValue("id"))
 		return http.StatusNoContent, nil, nil
 	})
+}
+
+// checkBalancer is whether a load balancer, new or known by its id, can be as it is asked for.
+func (s *Server) checkBalancer(request godo.LoadBalancerRequest, id string) error {
+	if err := knownRegion(request.Region); err != nil {
+		return err
+	}
+	if request.Name == "" || len(request.ForwardingRules) == 0 {
+		return unprocessable("name and forwarding_rules are required")
+	}
+	if request.SizeSlug != "" && request.SizeUnit != 0 {
+		return unprocessable("size and size_unit are mutually exclusive")
+	}
+	for _, other := range s.balancer.all() {
+		if other.value.Name == request.Name && other.value.ID != id {
+			return unprocessable("load balancer name must be unique")
+		}
+	}
+	return nil
 }
