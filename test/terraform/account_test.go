@@ -47,7 +47,13 @@ func TestPlansAreTaken(t *testing.T) {
 			if _, _, err := c.Domains.Create(t.Context(), &godo.DomainCreateRequest{Name: "example.com"}); err != nil { // bootstrap makes it
 				t.Fatal(err)
 			}
-			m := maker{t: t, c: c}
+			// The controller of the cluster makes it.
+			balancer, _, err := c.LoadBalancers.Create(t.Context(), &godo.LoadBalancerRequest{Name: "ecommerce-" + environment, Region: "nyc1",
+				ForwardingRules: []godo.ForwardingRule{{EntryProtocol: "tcp", EntryPort: 443, TargetProtocol: "tcp", TargetPort: 30443}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := maker{t: t, c: c, balancer: balancer.ID}
 			for _, kind := range []string{"vpc", "kubernetes_cluster", "database_cluster", "database_firewall", "database_db", "database_user", "monitor_alert", "record"} {
 				for _, r := range all {
 					if r.Type == "digitalocean_"+kind {
@@ -68,9 +74,14 @@ func TestPlansAreTaken(t *testing.T) {
 			if cluster, _, err := c.Kubernetes.Get(t.Context(), m.cluster); err != nil || cluster.ControlPlaneFirewall == nil || !slices.Equal(cluster.ControlPlaneFirewall.AllowedAddresses, []string{"203.0.113.7"}) {
 				t.Errorf("the API of the cluster is reached as %+v says, %v; want one address", cluster, err)
 			}
-			want := map[string]int{"vpcs": 1, "clusters": 1, "alerts": 5, "domains": 1}
+			want := map[string]int{"vpcs": 1, "clusters": 1, "alerts": 5, "domains": 1, "load balancers": 1}
+			windows, entities := 0, 2
 			if environment == "production" {
 				want["databases"], want["alerts"] = 1, 8
+				windows, entities = 1, 5
+			}
+			if m.windows != windows || m.entities != entities {
+				t.Errorf("%d maintenance windows and %d entities of alerts were asked for, want %d and %d", m.windows, m.entities, windows, entities)
 			}
 			if diff := cmp.Diff(want, account.Left()); diff != "" || len(account.Unknown()) > 0 {
 				t.Errorf("the account has (-want +got):\n%s unknown %v", diff, account.Unknown())
@@ -135,10 +146,10 @@ func checkAccounts(t *testing.T, cluster, platform []byte) {
 
 // maker asks for one thing after the other; later ones need the ids of earlier ones.
 type maker struct {
-	t                      *testing.T
-	c                      *godo.Client
-	vpc, cluster, database string
-	made                   int
+	t                                *testing.T
+	c                                *godo.Client
+	vpc, cluster, database, balancer string
+	made, windows, entities          int
 }
 
 func (m *maker) make(kind string, r resource) {
@@ -170,11 +181,16 @@ func (m *maker) make(kind string, r resource) {
 			Name, Engine, Version, Size, Region string
 			Nodes                               int `json:"node_count"`
 			Tags                                []string
+			Window                              []struct{ Day, Hour string } `json:"maintenance_window"`
 		}](m.t, r)
 		var database *godo.Database
 		if database, _, err = m.c.Databases.Create(ctx, &godo.DatabaseCreateRequest{Name: v.Name, EngineSlug: v.Engine, Version: v.Version, SizeSlug: v.Size, Region: v.Region,
 			NumNodes: v.Nodes, Tags: v.Tags, PrivateNetworkUUID: m.vpc}); err == nil {
 			m.database = database.ID
+			for _, window := range v.Window { // a call of its own, also the provider's
+				_, err = m.c.Databases.UpdateMaintenance(ctx, m.database, &godo.DatabaseUpdateMaintenanceRequest{Day: window.Day, Hour: window.Hour})
+				m.windows++
+			}
 		}
 	case "database_firewall":
 		v := as[struct{ Rule []struct{ Type string } }](m.t, r)
@@ -199,9 +215,18 @@ func (m *maker) make(kind string, r resource) {
 			Enabled                   bool
 			Tags                      []string
 			Alerts                    []struct{ Email []string }
+			Entities                  []any // a plan knows how many
 		}](m.t, r)
+		entities := make([]string, len(v.Entities))
+		for i := range entities {
+			entities[i] = m.balancer
+			if strings.Contains(v.Type, "/dbaas/") {
+				entities[i] = m.database
+			}
+		}
 		_, _, err = m.c.Monitoring.CreateAlertPolicy(ctx, &godo.AlertPolicyCreateRequest{Type: v.Type, Description: v.Description, Compare: v.Compare, Value: v.Value, Window: v.Window,
-			Tags: v.Tags, Alerts: godo.Alerts{Email: v.Alerts[0].Email}, Enabled: &v.Enabled})
+			Entities: entities, Tags: v.Tags, Alerts: godo.Alerts{Email: v.Alerts[0].Email}, Enabled: &v.Enabled})
+		m.entities += len(entities)
 	case "record":
 		v := as[struct {
 			Domain, Type, Name string
