@@ -76,7 +76,7 @@ run "an_api_for_everybody_again" {
     api_allowed_addresses = []
   }
   assert {
-    condition     = digitalocean_kubernetes_cluster.main.control_plane_firewall == tolist([{ enabled = false, allowed_addresses = tolist([]) }])
+    condition     = length(digitalocean_kubernetes_cluster.main.control_plane_firewall) == 1 && !digitalocean_kubernetes_cluster.main.control_plane_firewall[0].enabled && length(digitalocean_kubernetes_cluster.main.control_plane_firewall[0].allowed_addresses) == 0
     error_message = "What limits the API is not lifted."
   }
 }
