@@ -130,10 +130,10 @@ $(TFLINT):
 
 test-terraform: $(TOFU) $(TFLINT) ## what is in deploy/terraform, with providers that are replayed and a bucket that is a stand-in
 	@for program in $(TOFU) terraform; do \
-		if command -v $$program >/dev/null; then TF_CLI_CONFIG_FILE=/dev/null CHECKPOINT_DISABLE=1 $$program version | head -n 1; else echo "$$program is not installed: OpenTofu alone is tested with"; fi; \
+		if command -v $$program >/dev/null; then TF_CLI_CONFIG_FILE=/dev/null CHECKPOINT_DISABLE=1 $$program version | head -n 1; else echo "$$program is not installed: the tests use OpenTofu alone"; fi; \
 	done
 	$(GO) -C test/digitalocean test -timeout 5m ./...
-	TOFU=$(TOFU) TFLINT=$(TFLINT) $(GO) -C test/terraform test -timeout 5m ./...
+	TOFU=$(TOFU) TFLINT=$(TFLINT) $(GO) -C test/terraform test -timeout 10m ./...
 
 terraform-docs: $(TOFU) ## READMEs of the modules, from their files, and the plans that tests compare
 	TOFU=$(TOFU) $(GO) -C test/terraform test -count=1 -run 'TestReadmes|TestPlans' . -update

@@ -217,8 +217,8 @@ func TestPlanComesBeforeApproval(t *testing.T) {
 	if change.Needs != "plan" || !strings.Contains(change.If, "needs.plan.result == 'success' || inputs.action != 'apply'") || strings.HasSuffix(change.With["approval"], "-plan") {
 		t.Errorf("the job change goes on without a plan: %+v", change)
 	}
-	if plan.With["image"] != change.With["image"] {
-		t.Errorf("the plan is of image %s and the apply of %s", plan.With["image"], change.With["image"])
+	if plan.With["image"] != "${{ inputs.image || vars.IMAGE }}" || change.With["image"] != "${{ inputs.image || inputs.action == 'apply' && vars.IMAGE || '' }}" {
+		t.Errorf("the plan is of image %s and the change of %s: want the same for an apply, and none but the one given for a deployment", plan.With["image"], change.With["image"])
 	}
 }
 

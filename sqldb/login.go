@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/url"
-	"strings"
 )
 
 // Login is how programs other than this one, such as those that come with a database server, reach the
@@ -28,9 +26,9 @@ func LoginOf(ctx context.Context, config Config) (Login, error) {
 	if err != nil {
 		return Login{}, fmt.Errorf("data source %s: %w", redact(config.URL), err)
 	}
-	u, err := url.Parse(strings.TrimPrefix(config.URL, "jdbc:"))
+	u, err := serverOf(config)
 	if err != nil {
-		return Login{}, fmt.Errorf("data source %s: %w", redact(config.URL), err)
+		return Login{}, err
 	}
 	return Login{Host: host, Port: port, User: dsn.User, Password: dsn.Passwd, Encrypted: dsn.TLSConfig == tlsRequired || dsn.TLSConfig == tlsVerified,
 		Verified: dsn.TLSConfig == tlsVerified, Roots: u.Query().Get("serverSslCert")}, nil

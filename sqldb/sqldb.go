@@ -190,12 +190,20 @@ func ready(ctx context.Context, db *sql.DB) error {
 	}
 }
 
-// mysqlConfig turns the ways people write a MySQL data source into the driver's own form.
-func mysqlConfig(ctx context.Context, config Config) (*mysql.Config, error) {
-	text := strings.TrimPrefix(config.URL, "jdbc:")
-	u, err := url.Parse(text)
+// serverOf reads the URL of a server; the error has no password.
+func serverOf(config Config) (*url.URL, error) {
+	u, err := url.Parse(strings.TrimPrefix(config.URL, "jdbc:"))
 	if err != nil || (u.Scheme != "mysql" && u.Scheme != "mariadb") || u.Host == "" {
 		return nil, fmt.Errorf("data source %q: want jdbc:mysql://HOST:PORT/SCHEMA or sqlite:PATH", redact(config.URL))
+	}
+	return u, nil
+}
+
+// mysqlConfig turns the ways people write a MySQL data source into the driver's own form.
+func mysqlConfig(ctx context.Context, config Config) (*mysql.Config, error) {
+	u, err := serverOf(config)
+	if err != nil {
+		return nil, err
 	}
 	c := mysql.NewConfig()
 	c.Net, c.Addr = "tcp", u.Host
@@ -258,7 +266,7 @@ func encrypt(c *mysql.Config, query url.Values) error {
 	}
 	encrypted := query.Get("useSSL") == "true" || query.Get("requireSSL") == "true"
 	switch {
-	case encrypted && query.Get("verifyServerCertificate") == "true":
+	case query.Get("verifyServerCertificate") == "true" && (encrypted || mode != tlsOff):
 		mode = tlsVerified
 	case encrypted && mode != tlsVerified:
 		mode = tlsRequired

@@ -27,7 +27,7 @@ for _ in 1 2 3 4 5; do
   port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])' 2>/dev/null || echo $((20000 + RANDOM % 20000)))
   mariadbd --no-defaults --user="$user" --datadir="$dir/data" --tmpdir="$dir/tmp" --socket="$dir/socket" --pid-file="$dir/pid" \
     --bind-address=127.0.0.1 --port="$port" --max-connections=600 --innodb-buffer-pool-size=256M \
-    --innodb-flush-log-at-trx-commit="${TIENDA_TEST_FLUSH:-2}" --skip-log-bin >"$dir/server.log" 2>&1 &
+    --innodb-flush-log-at-trx-commit="${TIENDA_TEST_FLUSH:-2}" --skip-log-bin --skip-ssl >"$dir/server.log" 2>&1 &
   pid=$!
   for _ in $(seq 150); do
     kill -0 "$pid" 2>/dev/null || break

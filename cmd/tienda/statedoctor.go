@@ -12,7 +12,7 @@ type stateDoctorCommand struct {
 	Region string `help:"Region of the bucket; us-east-1 unless given, which most services take." placeholder:"NAME"`
 }
 
-// What comes of a bucket that cannot hold a lock.
+// What Terraform would make of a bucket that cannot hold a lock, by how it takes conditions.
 const (
 	locksNothing = "Terraform's use_lockfile would lock nothing there: two applies at once would both go ahead and ruin the state."
 	cannotLock   = "Terraform's use_lockfile could not write its lock there, and no apply would begin; without it two at once would ruin the state."

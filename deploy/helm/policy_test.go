@@ -499,7 +499,7 @@ func TestEntry(t *testing.T) {
 }
 
 // TestStoryTrustsWhatTheEntryShows: the tls.crt of a Secret, a certificate and the one that signed it without their root, is enough to trust what
-// the entry shows, also when that was renewed meanwhile, and to trust nothing else.
+// the entry shows, also when that was renewed meanwhile, and to trust nothing else. So does Go, and story.yaml relies on it.
 func TestStoryTrustsWhatTheEntryShows(t *testing.T) {
 	t.Parallel()
 	const host = "stage.shop.example.com"

@@ -76,7 +76,7 @@ func variants() []variant {
 		set("linkerd", "{mesh: {enabled: true}, baseline: {create: true}}"),
 		set("istio", "{mesh: {enabled: true, kind: istio, namespace: istio-system}}"),
 		set("external database", "database: {mode: external, existingSecret: mine, external: {host: db.example.com, sslMode: VERIFY_IDENTITY, caSecret: database-ca, cidrs: [10.1.0.0/16, 10.2.0.0/16]}}"),
-		set("external database in the same namespace", "{networkPolicy: {mode: allow-same-namespace}, database: {mode: external, existingSecret: mine, external: {host: db.example.com}}}"),
+		set("external database in the same namespace", "{networkPolicy: {mode: allow-same-namespace}, database: {mode: external, existingSecret: mine, external: {host: db.example.com, caSecret: null}}}"), // values of a release before there was caSecret
 		set("snapshots", "database: {mysql: {snapshots: {enabled: true}}}"),
 		set("percona", "database: {mode: percona, patienceSeconds: 900, percona: {size: 5, storage: {className: fast}}}"),
 		set("percona in the same namespace", "{networkPolicy: {mode: allow-same-namespace}, database: {mode: percona, patienceSeconds: 900, percona: {operatorNamespace: operators}}}"),

@@ -36,6 +36,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/google/uuid"
 	"github.com/rs/zerolog"
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
@@ -294,6 +295,12 @@ func (b build) bill(program, path string) error {
 	if err != nil {
 		return err
 	}
+	data, err := os.ReadFile(program)
+	if err != nil {
+		return err
+	}
+	// GitHub's attestations take no bill without a number. It is the program's, so that the same program has the same bill.
+	bill.SerialNumber = uuid.NewSHA1(uuid.NameSpaceOID, data).URN()
 	var text bytes.Buffer
 	if err := cdx.NewBOMEncoder(&text, cdx.BOMFileFormatJSON).SetPretty(true).Encode(bill); err != nil {
 		return err

@@ -186,6 +186,9 @@ func checkProgram(t *testing.T, program []byte, architecture string, bill []byte
 	if err := json.Unmarshal(bill, &listed); err != nil {
 		t.Fatal(err)
 	}
+	if listed.BOMFormat != cdx.BOMFormat || listed.SpecVersion.String() == "" || !strings.HasPrefix(listed.SerialNumber, "urn:uuid:") {
+		t.Errorf("the bill of materials is %s %s, number %q: GitHub's attestations take only those that have all three", listed.BOMFormat, listed.SpecVersion, listed.SerialNumber)
+	}
 	var got []string
 	for _, component := range *listed.Components {
 		got = append(got, component.Name+"@"+component.Version)

@@ -247,7 +247,8 @@ func (s *Server) checkCluster(request godo.KubernetesClusterCreateRequest) error
 	return nil
 }
 
-// checkFirewall looks at who is to reach the API of a cluster: nobody says who is allowed, or all of them are addresses.
+// checkFirewall refuses who may reach the API of a cluster unless it says whether it is on, and all that are allowed are IPv4 addresses
+// or networks.
 func checkFirewall(firewall *godo.KubernetesControlPlaneFirewall) error {
 	if firewall == nil {
 		return nil

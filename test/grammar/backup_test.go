@@ -27,9 +27,6 @@ func TestBackupsAreOfMySQL(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(bin, "mariadbd"), []byte(script), 0o755); err != nil { //nolint:gosec // it is a program
 		t.Fatal(err)
 	}
-	if err := os.Chmod(logs, 0o777); err != nil { //nolint:gosec // the servers have a user of their own
-		t.Fatal(err)
-	}
 	command := exec.CommandContext(t.Context(), "go", "test", "-count=1", "./backup", "-run", "^(TestBackupAndRestore|TestOwner)$")
 	command.Dir = "../.."
 	command.Env = append(os.Environ(), "PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH"))

@@ -31,6 +31,7 @@ func TestStatementsAreOfMySQL(t *testing.T) {
 	exec1(t, db, "SET GLOBAL log_output = 'TABLE'")
 	exec1(t, db, "TRUNCATE TABLE mysql.general_log")
 	exec1(t, db, "SET GLOBAL general_log = ON")
+	defer exec1(t, db, "SET GLOBAL general_log = OFF") // also of a test that ends early
 	command := exec.CommandContext(t.Context(), "go", "test", "-count=1", "./cmd/tienda", "./audit", "-run", "^(TestAuthorization|TestStory|TestFilledShopIsOpen|TestPlantedViolations)$")
 	command.Dir = "../.."
 	out, err := command.CombinedOutput()

@@ -4,14 +4,12 @@ import (
 	"bufio"
 	"errors"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -98,9 +96,12 @@ func admitted(t *testing.T, c clustertest.Cluster) {
 			t.Errorf("%s: that is not all", variant.name)
 		}
 	}
-	want := []string{"CiliumNetworkPolicy", "Gateway", "HTTPRoute", "PerconaServerMySQL", "SnapshotSchedule"}
-	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(unknown))); diff != "" {
-		t.Errorf("of these kinds the API server knows nothing (-want +got):\n%s", diff)
+	// Some of them another cluster does know, such as DigitalOcean's, which has Cilium.
+	mayLack := []string{"CiliumNetworkPolicy", "Gateway", "HTTPRoute", "PerconaServerMySQL", "SnapshotSchedule"}
+	for kind := range unknown {
+		if !slices.Contains(mayLack, kind) {
+			t.Errorf("the API server does not know the kind %s", kind)
+		}
 	}
 }
 

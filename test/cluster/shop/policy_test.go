@@ -104,7 +104,7 @@ func enforced(t *testing.T, c clustertest.Cluster, table map[string]component, m
 	expect := func(who string, pod corev1.Pod, target string, want bool) {
 		got := seen[pod.Name][target]
 		if want && got != clustertest.Answered {
-			t.Errorf("%s asks %s: %s, and that may be", who, target, got)
+			t.Errorf("%s asks %s: %s, and it may", who, target, got)
 		}
 		if !want && got != clustertest.Silent {
 			t.Errorf("%s asks %s: %s, and nothing may get through", who, target, got)

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,8 +31,14 @@ func (e emulation) bootstrap(ctx context.Context) error {
 
 // raze destroys what bootstrap made, which must refuse it until somebody takes its protection away and empties the bucket of the states.
 func (e emulation) raze(ctx context.Context) error {
-	if err := e.call(ctx, e.out, "bootstrap", "destroy", "-auto-approve"); err == nil {
+	var said bytes.Buffer
+	protected := e
+	protected.out = io.MultiWriter(e.out, &said)
+	switch err := protected.call(ctx, protected.out, "bootstrap", "destroy", "-auto-approve"); {
+	case err == nil:
 		return errors.New("the buckets of the states and the backups were destroyed, which prevent_destroy should refuse")
+	case !strings.Contains(said.String(), "nstance cannot be destroyed"):
+		return fmt.Errorf("destroy what is protected: want a refusal by prevent_destroy: %w", err)
 	}
 	file := filepath.Join(e.folder, "bootstrap/main.tf")
 	text, err := os.ReadFile(file)

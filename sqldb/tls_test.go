@@ -41,6 +41,9 @@ func TestEncryption(t *testing.T) {
 		{query: "sslMode=VERIFY_CA&useSSL=false", want: tlsVerified},
 		{query: "useSSL=true&verifyServerCertificate=true", want: tlsVerified},
 		{query: "useSSL=true&verifyServerCertificate=false", want: tlsRequired},
+		{query: "sslMode=REQUIRED&verifyServerCertificate=true", want: tlsVerified},
+		{query: "sslMode=PREFERRED&verifyServerCertificate=true", want: tlsVerified},
+		{query: "verifyServerCertificate=true", want: tlsOff}, // as Connector/J takes it
 		{query: "sslMode=VERIFY_IDENTITY&serverSslCert=" + url.QueryEscape(roots), want: tlsVerified},
 		{query: "sslMode=VERIFY-IDENTITIES", refusal: "want DISABLED, PREFERRED, REQUIRED, VERIFY_CA or VERIFY_IDENTITY"},
 		{query: "sslMode=REQUIRED&serverSslCert=" + url.QueryEscape(roots), refusal: "set sslMode to VERIFY_CA or VERIFY_IDENTITY"},
