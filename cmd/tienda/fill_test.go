@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -31,11 +30,7 @@ func fillShop(tb testing.TB, data string, environ environment, n int) string {
 // shopDatabase opens the database of a service as it lies in a folder or on the server.
 func shopDatabase(tb testing.TB, data string, environ environment, service string) *sqldb.DB {
 	tb.Helper()
-	config := sqldb.Config{URL: "sqlite:" + filepath.Join(data, service+".db")}
-	if url := environ.get("SPRING_DATASOURCE_URL"); url != "" {
-		config = sqldb.Config{URL: schemaOf(url, service), Username: environ.get("SPRING_DATASOURCE_USERNAME"), Password: environ.get("SPRING_DATASOURCE_PASSWORD")}
-	}
-	db, err := sqldb.Open(tb.Context(), config)
+	db, err := sqldb.Open(tb.Context(), databaseOf(service, data, environ, true))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -46,6 +41,14 @@ func shopDatabase(tb testing.TB, data string, environ environment, service strin
 // eachFilled runs a test on a filled shop that is not running, on each engine.
 func eachFilled(t *testing.T, n int, test func(t *testing.T, data string, environ environment, said string)) {
 	t.Helper()
+	eachPlace(t, func(t *testing.T, _, data string, environ environment) {
+		test(t, data, environ, fillShop(t, data, environ, n))
+	})
+}
+
+// eachPlace runs a test with a place for a shop's data on each engine: an empty folder, or schemas that the environment names.
+func eachPlace(t *testing.T, test func(t *testing.T, engine, data string, environ environment)) {
+	t.Helper()
 	for _, engine := range sqldbtest.Engines() {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
@@ -54,7 +57,7 @@ func eachFilled(t *testing.T, n int, test func(t *testing.T, data string, enviro
 			if engine == "mysql" {
 				environ = schemasFor(t)
 			}
-			test(t, data, environ, fillShop(t, data, environ, n))
+			test(t, engine, data, environ)
 		})
 	}
 }

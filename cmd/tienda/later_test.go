@@ -10,7 +10,6 @@ import (
 	"testing/fstest"
 
 	"tienda/sqldb"
-	"tienda/sqldb/sqldbtest"
 )
 
 // TestOnTheNextReleasesSchema: a release migrates before its first pod serves, and what runs until then, or after
@@ -18,32 +17,24 @@ import (
 // the shop is open, each schema a table; everything that belongs to orders is done, and once more after a restart.
 func TestOnTheNextReleasesSchema(t *testing.T) {
 	t.Parallel()
-	for _, engine := range sqldbtest.Engines() {
-		t.Run(engine, func(t *testing.T) {
-			t.Parallel()
-			data := t.TempDir()
-			var environ environment
-			if engine == "mysql" {
-				environ = schemasFor(t)
-			}
-			startWith(t, data, environ).end() // for the administrator of the demo data
-			said := fillShop(t, data, environ, 3000)
-			s := startWith(t, data, environ)
-			s.call(http.StatusOK, request{method: "GET", path: "/product-service/api/products?size=20"}) // statements are prepared before
-			for service, sets := range schemas() {
-				migrateFurther(t, data, environ, service, sets)
-			}
-			s.everyStatement(said)
-			s.end()
-			if logged := s.out.String(); strings.Contains(logged, "level=ERROR") {
-				t.Errorf("on the next release's schema errors are logged:\n%s", logged)
-			}
-			s = startWith(t, data, environ)
-			if out, err := s.load("--users", "4", "--checkouts", "40", "--mix", "hostile", "--seed", "11", "--admin", "admin", "--verify"); err != nil {
-				t.Errorf("after a restart on the next release's schema: %v\n%s", err, out)
-			}
-		})
-	}
+	eachPlace(t, func(t *testing.T, _, data string, environ environment) {
+		startWith(t, data, environ).end() // for the administrator of the demo data
+		said := fillShop(t, data, environ, 3000)
+		s := startWith(t, data, environ)
+		s.call(http.StatusOK, request{method: "GET", path: "/product-service/api/products?size=20"}) // statements are prepared before
+		for service, sets := range schemas() {
+			migrateFurther(t, data, environ, service, sets)
+		}
+		s.everyStatement(said)
+		s.end()
+		if logged := s.out.String(); strings.Contains(logged, "level=ERROR") {
+			t.Errorf("on the next release's schema errors are logged:\n%s", logged)
+		}
+		s = startWith(t, data, environ)
+		if out, err := s.load("--users", "4", "--checkouts", "40", "--mix", "hostile", "--seed", "11", "--admin", "admin", "--verify"); err != nil {
+			t.Errorf("after a restart on the next release's schema: %v\n%s", err, out)
+		}
+	})
 }
 
 // migrateFurther applies migrations that a later release could have.
