@@ -17,7 +17,7 @@ import (
 // when some of it is gone already.
 func (c cluster) down(ctx context.Context) error {
 	// The kubelet goes first, or it would start again what is stopped.
-	for _, name := range []string{"kubelet", "kwok", "proxy", "controller-manager", "scheduler", "apiserver", "etcd"} {
+	for _, name := range []string{"kubelet", "kwok", "proxy", "policies", "controller-manager", "scheduler", "apiserver", "etcd"} {
 		c.stop(name)
 	}
 	end := time.Now().Add(30 * time.Second)

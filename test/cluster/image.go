@@ -32,7 +32,6 @@ func goImages() []goImage {
 		{"probe", "65532:65532"},
 		{"s3", "65532:65532"},
 		{"coredns", ""},
-		{"kube-network-policies", ""},
 		{"metrics-server", "65532:65532"},
 		{"certmanager", "65532:65532"},
 		{"acmesolver", "65532:65532"},

@@ -263,7 +263,13 @@ func (c cluster) addons(ctx context.Context) error {
 	if err := c.kubectl(ctx, "apply", "-f", manifests); err != nil {
 		return err
 	}
-	for _, workload := range []string{"daemonset/kube-network-policies", "deployment/coredns", "deployment/metrics-server"} {
+	// Every new connection waits for the engine. A pod would have to share processors with all others, and a busy node would stand still.
+	err := c.start("policies", c.program("kube-network-policies"), "--kubeconfig="+c.path("pki", "policies.kubeconfig"), "--hostname-override="+nodeName,
+		"--nfqueue-id="+fmt.Sprint(queue), "--disable-nri", "--fail-open=false")
+	if err != nil {
+		return err
+	}
+	for _, workload := range []string{"deployment/coredns", "deployment/metrics-server"} {
 		if err := c.kubectl(ctx, "--namespace=kube-system", "rollout", "status", workload, "--timeout=60s"); err != nil {
 			return err
 		}
@@ -284,7 +290,7 @@ func (c cluster) render(name, path string) error {
 		numbers[i] = i
 	}
 	err = parsed.Execute(&text, map[string]any{
-		"State": c.state, "Socket": c.socket(), "Cgroup": cgroup, "Node": nodeName, "Pods": podNet, "DNS": dnsService, "Queue": queue, "Volumes": numbers,
+		"State": c.state, "Socket": c.socket(), "Cgroup": cgroup, "Node": nodeName, "Pods": podNet, "DNS": dnsService, "Volumes": numbers,
 	})
 	if err != nil {
 		return err
