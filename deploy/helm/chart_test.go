@@ -136,6 +136,9 @@ func checkPod(t *testing.T, name string, pod corev1.PodSpec) {
 	if pod.EnableServiceLinks == nil || *pod.EnableServiceLinks {
 		t.Errorf("%s is given variables of Services, which pass for settings", name)
 	}
+	if pod.DNSConfig == nil || len(pod.DNSConfig.Options) == 0 {
+		t.Errorf("%s asks for a name once in five seconds", name)
+	}
 	volumes := map[string]bool{}
 	for _, volume := range pod.Volumes {
 		volumes[volume.Name] = true

@@ -63,7 +63,7 @@ func (c cluster) keys() error {
 		{file: "controller-manager", name: "system:kube-controller-manager"},
 		{file: "scheduler", name: "system:kube-scheduler"},
 		{file: "proxy", name: "system:kube-proxy"},
-		{file: "policies", name: "kube-network-policies"},
+		{file: "policies", name: "policies"},
 	} {
 		if err := c.sign(all, i); err != nil {
 			return fmt.Errorf("certificate of %s: %w", i.name, err)

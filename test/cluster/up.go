@@ -85,9 +85,8 @@ func (c cluster) network(ctx context.Context) error {
 	inside := func(command ...string) []string {
 		return append([]string{"nsenter", "--net=" + namespacePath}, command...)
 	}
-	// judged has every new connection of a chain judged by the policies. The engine's own rules need what not every kernel
-	// has (nft's queue); and they must come before the addresses of Services are replaced, or a NodePort would escape.
-	// While the engine is not there, nothing passes.
+	// judged has every new connection of a chain judged by the policies, before the addresses of Services are replaced, or a
+	// NodePort would escape. While nobody judges, nothing passes.
 	judged := func(chain ...string) []string {
 		rule := append([]string{"iptables", "-t", "mangle", "-A"}, chain...)
 		return inside(append(rule, "-m", "conntrack", "--ctstate", "NEW", "-j", "NFQUEUE", "--queue-num", fmt.Sprint(queue))...)
@@ -263,9 +262,8 @@ func (c cluster) addons(ctx context.Context) error {
 	if err := c.kubectl(ctx, "apply", "-f", manifests); err != nil {
 		return err
 	}
-	// Every new connection waits for the engine. A pod would have to share processors with all others, and a busy node would stand still.
-	err := c.start("policies", c.program("kube-network-policies"), "--kubeconfig="+c.path("pki", "policies.kubeconfig"), "--hostname-override="+nodeName,
-		"--nfqueue-id="+fmt.Sprint(queue), "--disable-nri", "--fail-open=false")
+	// Every new connection waits for it: as a pod it would share processors with all others, and a busy node would stand still.
+	err := c.start("policies", c.program("policies"), "-kubeconfig="+c.path("pki", "policies.kubeconfig"), "-node="+nodeName, "-pods="+podNet, "-queue="+fmt.Sprint(queue))
 	if err != nil {
 		return err
 	}

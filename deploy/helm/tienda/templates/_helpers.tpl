@@ -164,6 +164,12 @@ priorityClassName: {{ .root.Release.Namespace }}-{{ .priority }}
 {{- end }}
 {{- end }}
 
+{{- /* How a pod asks for names: again after one second, and not after five, which is all the time that a call has. */ -}}
+{{- define "tienda.dns" -}}
+dnsConfig:
+  options: [{name: timeout, value: "1"}, {name: attempts, value: "5"}]
+{{- end }}
+
 {{- /* What Pod Security "restricted" asks of a pod, and of a container. */ -}}
 {{- define "tienda.podSecurity" -}}
 runAsNonRoot: true
@@ -277,6 +283,7 @@ template:
     restartPolicy: OnFailure
     automountServiceAccountToken: false
     enableServiceLinks: false
+    {{- include "tienda.dns" . | nindent 4 }}
     securityContext: {{- include "tienda.podSecurity" 999 | nindent 6 }}
     {{- with .root.Values.imagePullSecrets }}
     imagePullSecrets: {{- toYaml . | nindent 6 }}
@@ -324,6 +331,7 @@ spec:
   {{- end }}
   automountServiceAccountToken: false
   enableServiceLinks: false
+  {{- include "tienda.dns" . | nindent 2 }}
   {{- include "tienda.priorityClass" (dict "root" $ "priority" "normal") | nindent 2 }}
   securityContext: {{- include "tienda.podSecurity" 65532 | nindent 4 }}
   {{- with $.Values.imagePullSecrets }}
