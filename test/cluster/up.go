@@ -263,7 +263,8 @@ func (c cluster) addons(ctx context.Context) error {
 		return err
 	}
 	// Every new connection waits for it: as a pod it would share processors with all others, and a busy node would stand still.
-	err := c.start("policies", c.program("policies"), "-kubeconfig="+c.path("pki", "policies.kubeconfig"), "-node="+nodeName, "-pods="+podNet, "-queue="+fmt.Sprint(queue))
+	err := c.start("policies", c.program("policies"), "-kubeconfig="+c.path("pki", "policies.kubeconfig"), "-node="+nodeName, "-pods="+podNet,
+		"-services="+serviceNet, "-runtime=unix://"+c.socket(), "-queue="+fmt.Sprint(queue))
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"github.com/florianl/go-nfqueue/v2"
 	"github.com/mdlayher/netlink"
@@ -28,52 +27,61 @@ import (
 	"sigs.k8s.io/kube-network-policies/pkg/podinfo"
 )
 
-// patience is how long the first packet of a pod waits for the API server to know the pod's address, which a kubelet tells when the pod
-// runs already.
-const patience = 5 * time.Second
+// options are the program's.
+type options struct {
+	config, node, runtime string
+	pods, services        netip.Prefix
+	queue                 uint
+}
 
 func main() {
-	config := flag.String("kubeconfig", "", "how the API server is reached")
-	node := flag.String("node", "", "name of the node")
-	pods := flag.String("pods", "", "addresses that pods have, such as 10.244.0.0/16")
-	queue := flag.Uint("queue", 0, "number of the queue of netfilter that new connections come from")
+	var o options
+	flag.StringVar(&o.config, "kubeconfig", "", "how the API server is reached")
+	flag.StringVar(&o.node, "node", "", "name of the node")
+	flag.StringVar(&o.runtime, "runtime", "", "socket of the container runtime, such as unix:///run/containerd/containerd.sock")
+	flag.TextVar(&o.pods, "pods", netip.Prefix{}, "addresses that pods have, such as 10.244.0.0/16")
+	flag.TextVar(&o.services, "services", netip.Prefix{}, "addresses that Services have")
+	flag.UintVar(&o.queue, "queue", 0, "number of the queue of netfilter that new connections come from")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	if err := run(ctx, *config, *node, *pods, uint16(*queue)); err != nil {
+	if err := run(ctx, o); err != nil {
 		slog.Error("policies are not enforced, and nothing passes", "err", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, config, node, pods string, queue uint16) error {
-	j := judge{}
+func run(ctx context.Context, o options) error {
+	j := judge{options: o}
+	if err := j.watch(ctx); err != nil {
+		return err
+	}
 	var err error
-	if j.pods, err = netip.ParsePrefix(pods); err != nil {
-		return err
-	}
-	if err := j.watch(ctx, config, node); err != nil {
-		return err
-	}
-	j.queue, err = nfqueue.Open(&nfqueue.Config{
-		NfQueue: queue, Copymode: nfqueue.NfQnlCopyPacket, MaxPacketLen: 128, // the headers
+	j.packets, err = nfqueue.Open(&nfqueue.Config{
+		NfQueue: uint16(o.queue), Copymode: nfqueue.NfQnlCopyPacket, MaxPacketLen: 128, // the headers
 		MaxQueueLen: 4096, Flags: nfqueue.NfQaCfgFlagGSO,
 	})
 	if err != nil {
-		return fmt.Errorf("queue %d: %w", queue, err)
+		return fmt.Errorf("queue %d: %w", o.queue, err)
 	}
-	defer func() { _ = j.queue.Close() }()
+	defer func() { _ = j.packets.Close() }()
 	// A full socket costs the packets that did not fit, and no more.
-	if err := errors.Join(j.queue.SetOption(netlink.NoENOBUFS, true), j.queue.Con.SetReadBuffer(4<<20)); err != nil {
+	if err := errors.Join(j.packets.SetOption(netlink.NoENOBUFS, true), j.packets.Con.SetReadBuffer(4<<20)); err != nil {
 		return err
 	}
 	broken := make(chan error, 1)
-	err = j.queue.RegisterWithErrorFunc(ctx, func(a nfqueue.Attribute) int { go j.decide(ctx, a); return 0 }, func(err error) int {
+	err = j.packets.RegisterWithErrorFunc(ctx, func(a nfqueue.Attribute) int {
+		go j.decide(ctx, a)
+		return 0
+	}, func(err error) int {
+		if errors.Is(err, syscall.ENOENT) {
+			return 0 // what waited for a verdict went with its pod
+		}
 		broken <- err
 		return 1
 	})
 	if err != nil {
-		return fmt.Errorf("queue %d: %w", queue, err)
+		return fmt.Errorf("queue %d: %w", o.queue, err)
 	}
 	select {
 	case <-ctx.Done():
@@ -85,15 +93,15 @@ func run(ctx context.Context, config, node, pods string, queue uint16) error {
 
 // judge knows the cluster's pods and policies.
 type judge struct {
-	pods   netip.Prefix
-	info   api.PodInfoProvider
-	engine *networkpolicy.PolicyEngine
-	queue  *nfqueue.Nfqueue
+	options
+	info    api.PodInfoProvider
+	engine  *networkpolicy.PolicyEngine
+	packets *nfqueue.Nfqueue
 }
 
 // watch follows pods, namespaces and policies, and returns when all of them are known.
-func (j *judge) watch(ctx context.Context, path, node string) error {
-	config, err := clientcmd.BuildConfigFromFlags("", path)
+func (j *judge) watch(ctx context.Context) error {
+	config, err := clientcmd.BuildConfigFromFlags("", j.config)
 	if err != nil {
 		return err
 	}
@@ -107,8 +115,12 @@ func (j *judge) watch(ctx context.Context, path, node string) error {
 	if err != nil {
 		return err
 	}
-	j.info = podinfo.NewInformerProvider(pods, namespaces, nil, []podinfo.IPResolver{resolver})
-	j.engine = networkpolicy.NewPolicyEngine(j.info, []api.PolicyEvaluator{networkpolicy.NewStandardNetworkPolicy(node, namespaces, pods, policies)})
+	started, err := newSandboxes(j.runtime)
+	if err != nil {
+		return err
+	}
+	j.info = podinfo.NewInformerProvider(pods, namespaces, nil, []podinfo.IPResolver{resolver, started})
+	j.engine = networkpolicy.NewPolicyEngine(j.info, []api.PolicyEvaluator{networkpolicy.NewStandardNetworkPolicy(j.node, namespaces, pods, policies)})
 	factory.Start(ctx.Done())
 	for kind, ok := range factory.WaitForCacheSync(ctx.Done()) {
 		if !ok {
@@ -132,41 +144,33 @@ func (j *judge) decide(ctx context.Context, a nfqueue.Attribute) {
 			slog.Info("refused", "protocol", packet.Proto, "from", end(packet.SrcIP, packet.SrcPort), "to", end(packet.DstIP, packet.DstPort), "reason", err)
 		}
 	}
-	if err := j.queue.SetVerdict(*a.PacketID, verdict); err != nil && ctx.Err() == nil {
+	if err := j.packets.SetVerdict(*a.PacketID, verdict); err != nil && ctx.Err() == nil {
 		slog.Error("verdict", "err", err)
 	}
 }
 
-// errPolicy is the reason of most refusals.
-var errPolicy = errors.New("no policy allows it")
-
 // allowed tells why a packet does not pass.
 func (j *judge) allowed(ctx context.Context, packet *network.Packet) error {
-	for begun := time.Now(); !j.known(packet.SrcIP); {
-		if time.Since(begun) > patience {
+	if within(j.services, packet.DstIP) {
+		return nil // kube-proxy gave it no pod's address: it is of a Service that has none, and gets a refusal from kube-proxy at once
+	}
+	if within(j.pods, packet.SrcIP) {
+		if _, known := j.info.GetPodInfoByIP(packet.SrcIP.String()); !known {
 			return errors.New("nobody knows the pod that asks")
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(20 * time.Millisecond):
 		}
 	}
 	ok, err := j.engine.EvaluatePacket(ctx, packet)
 	if err == nil && !ok {
-		err = errPolicy
+		err = errors.New("no policy allows it")
 	}
 	return err
 }
 
-// known tells whether an address is that of a pod that the API server knows, or of no pod.
-func (j *judge) known(address net.IP) bool {
+func within(addresses netip.Prefix, address net.IP) bool {
 	ip, ok := netip.AddrFromSlice(address)
-	if !ok || !j.pods.Contains(ip.Unmap()) {
-		return true
-	}
-	_, found := j.info.GetPodInfoByIP(address.String())
-	return found
+	return ok && addresses.Contains(ip.Unmap())
 }
 
-func end(address net.IP, port int) string { return net.JoinHostPort(address.String(), fmt.Sprint(port)) }
+func end(address net.IP, port int) string {
+	return net.JoinHostPort(address.String(), fmt.Sprint(port))
+}
