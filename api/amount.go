@@ -1,8 +1,8 @@
 package api
 
 import (
-	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"reflect"
 	"strconv"
@@ -28,7 +28,7 @@ const maxUnits = 1_000_000_000_000
 // ParseAmount reads a decimal number such as "99.99", "5000.0", "-1" or "1e2".
 func ParseAmount(text string) (Amount, error) {
 	bad := func() (Amount, error) {
-		return Amount{}, &json.UnmarshalTypeError{Value: "value " + clip(text), Type: typeName("an amount of money")}
+		return Amount{}, fmt.Errorf("%q is not an amount of money", clip(text))
 	}
 	mantissa, exponentText, hasExponent := strings.Cut(strings.ToLower(text), "e")
 	exponent := 0
@@ -96,9 +96,12 @@ func (a *Amount) UnmarshalJSON(data []byte) error {
 		*a = Amount{}
 		return nil
 	}
-	var err error
-	*a, err = ParseAmount(strings.TrimSpace(text))
-	return err
+	amount, err := ParseAmount(strings.TrimSpace(text))
+	if err != nil {
+		return wrongType(data, "an amount of money such as 99.99")
+	}
+	*a = amount
+	return nil
 }
 
 // Currency is the shop's one currency: its ISO 4217 code and how many decimals it has.

@@ -13,6 +13,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -32,7 +33,7 @@ func (id ID) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON accepts a whole number, the same as a string, and null.
 func (id *ID) UnmarshalJSON(data []byte) error {
-	n, err := wholeNumber(data, "an id")
+	n, err := wholeNumber(data, "an id, which is a whole number")
 	*id = ID(n)
 	return err
 }
@@ -66,10 +67,32 @@ func wholeNumber(data []byte, want string) (int64, error) {
 		// 5.0 is a whole number too; encoders of some languages write it so.
 		whole, fraction, _ := strings.Cut(text, ".")
 		if n, err = strconv.ParseInt(whole, 10, 64); err != nil || strings.Trim(fraction, "0") != "" {
-			return 0, &json.UnmarshalTypeError{Value: "value " + clip(string(data)), Type: typeName(want)}
+			if digits := strings.TrimPrefix(text, "-"); digits != "" && strings.Trim(digits, "0123456789") == "" {
+				want = fmt.Sprintf("%s from %d to %d", want, math.MinInt64, math.MaxInt64)
+			}
+			return 0, wrongType(data, want)
 		}
 	}
 	return n, nil
+}
+
+// wrongType is the error for a JSON value that is not what is wanted, such as "a date". The decoder adds the
+// path of its field.
+func wrongType(data []byte, want string) error {
+	value := clip(string(data))
+	switch data[0] {
+	case '"':
+		value = "string " + value
+	case '[':
+		value = "array"
+	case '{':
+		value = "object"
+	case 't', 'f':
+		value = "bool " + value
+	default:
+		value = "number " + value
+	}
+	return &json.UnmarshalTypeError{Value: value, Type: typeName(want)}
 }
 
 func clip(text string) string {
@@ -121,13 +144,16 @@ func (t DateTime) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON accepts the formats of [ParseDateTime] and null.
 func (t *DateTime) UnmarshalJSON(data []byte) error {
-	text, null, err := quoted(data, "a date and time")
+	const want = "a date and time as dd-MM-yyyy__HH:mm:ss:SSSSSS or RFC 3339"
+	text, null, err := quoted(data, want)
 	if err != nil || null {
 		*t = DateTime{}
 		return err
 	}
-	*t, err = ParseDateTime(text)
-	return err
+	if *t, err = ParseDateTime(text); err != nil {
+		return wrongType(data, want)
+	}
+	return nil
 }
 
 // Date is a day in the original system's format dd-MM-yyyy; the zero value is null. yyyy-MM-dd is
@@ -144,7 +170,8 @@ func (d Date) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON accepts dd-MM-yyyy, yyyy-MM-dd and null.
 func (d *Date) UnmarshalJSON(data []byte) error {
-	text, null, err := quoted(data, "a date")
+	const want = "a date as dd-MM-yyyy or yyyy-MM-dd"
+	text, null, err := quoted(data, want)
 	if err != nil || null || text == "" {
 		*d = Date{}
 		return err
@@ -155,7 +182,7 @@ func (d *Date) UnmarshalJSON(data []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%q is not a date: want dd-MM-yyyy", clip(text))
+	return wrongType(data, want)
 }
 
 func quoted(data []byte, want string) (text string, null bool, err error) {
@@ -163,7 +190,7 @@ func quoted(data []byte, want string) (text string, null bool, err error) {
 		return "", true, nil
 	}
 	if err := json.Unmarshal(data, &text); err != nil {
-		return "", false, &json.UnmarshalTypeError{Value: "value " + clip(string(data)), Type: typeName(want)}
+		return "", false, wrongType(data, want)
 	}
 	return text, false, nil
 }

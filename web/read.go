@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"mime"
 	"net/http"
+	"reflect"
 	"strings"
 	"unicode/utf8"
 
@@ -106,34 +108,86 @@ func badJSON(err error) error {
 		return api.BadRequest("malformed JSON at byte %d: %v", e.Offset, e)
 	}
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		where := "the value"
-		if e.Field != "" {
-			// Types with second names for their fields are decoded through an embedded "plain" type.
-			where = "field " + strings.ReplaceAll(e.Field, "plain.", "")
-		}
-		return api.BadRequest("%s: %s is not %s", where, e.Value, article(e.Type.String()))
+		return wrongType(e)
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		return api.BadRequest("malformed JSON: it ends early")
 	}
-	return api.BadRequest("%s", strings.TrimPrefix(err.Error(), "json: "))
+	if text, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+		return api.BadRequest("there is no field %s", text)
+	}
+	// Every type of package api that reads itself tells what it wants by a json.UnmarshalTypeError: what is
+	// left is time.Time, whose errors are for those who write Go.
+	return api.BadRequest("a time must be written as RFC 3339, such as 2026-01-31T12:00:00Z")
 }
 
-// article turns a Go type into words for a person who sends JSON.
-func article(goType string) string {
+// wrongType says of a field what it must be and what was sent.
+func wrongType(e *json.UnmarshalTypeError) error {
+	reason := fmt.Sprintf("must be %s, but %s was sent", wanted(e.Type, e.Value), sent(e.Value))
+	if e.Field == "" {
+		return api.BadRequest("the body %s", reason)
+	}
+	// Types with second names for their fields are decoded through an embedded "plain" type.
+	field := strings.ReplaceAll(e.Field, "plain.", "")
+	p := api.BadRequest("field %s %s", field, reason)
+	p.Errors = []api.FieldError{{Field: field, Reason: reason}}
+	return p
+}
+
+// wanted turns the Go type of a field into words for a person who sends JSON. A value that is a number in
+// digits alone, and still none for a type of numbers, is out of the range of that type.
+func wanted(t reflect.Type, value string) string {
+	if name := t.String(); strings.HasPrefix(name, "a ") || strings.HasPrefix(name, "an ") {
+		return name // package api names what it wants
+	}
+	digits, isNumber := strings.CutPrefix(value, "number ")
+	whole := isNumber && strings.Trim(digits, "-0123456789") == ""
 	switch {
-	case strings.HasPrefix(goType, "int"), strings.HasPrefix(goType, "uint"):
-		return "a whole number in range"
-	case strings.HasPrefix(goType, "float"):
-		return "a number in range"
-	case goType == "bool":
+	case t.Kind() >= reflect.Int && t.Kind() <= reflect.Int64 && whole:
+		most := int64(math.MaxInt64) >> (64 - t.Bits())
+		return fmt.Sprintf("a whole number from %d to %d", -most-1, most)
+	case t.Kind() >= reflect.Uint && t.Kind() <= reflect.Uint64 && whole:
+		return fmt.Sprintf("a whole number from 0 to %d", uint64(math.MaxUint64)>>(64-t.Bits()))
+	case t.Kind() >= reflect.Int && t.Kind() <= reflect.Uint64 && isNumber && strings.ContainsAny(digits, "eE"):
+		return "a whole number without an exponent"
+	case t.Kind() >= reflect.Int && t.Kind() <= reflect.Uint64:
+		return "a whole number"
+	case (t.Kind() == reflect.Float32 || t.Kind() == reflect.Float64) && isNumber && digits != "":
+		return "a number that is not that large"
+	case t.Kind() == reflect.Float32, t.Kind() == reflect.Float64:
+		return "a number"
+	case t.Kind() == reflect.Bool:
 		return "true or false"
-	case goType == "string":
-		return "a string"
-	case strings.HasPrefix(goType, "[]"):
+	case t.Kind() == reflect.String:
+		return "a text"
+	case t.Kind() == reflect.Slice, t.Kind() == reflect.Array:
 		return "a list"
-	case strings.HasPrefix(goType, "a "), strings.HasPrefix(goType, "an "):
-		return goType
+	}
+	return "an object"
+}
+
+// sent puts into words what encoding/json, or package api, says was sent: a type of JSON, and the value
+// behind it where that is known.
+func sent(value string) string {
+	kind, literal, known := strings.Cut(value, " ")
+	switch kind {
+	case "string":
+		if known {
+			return "the text " + literal
+		}
+		return "a text"
+	case "number":
+		if known {
+			return "the number " + clip(literal)
+		}
+		return "a number"
+	case "bool":
+		if known {
+			return literal
+		}
+		return "true or false"
+	case "array":
+		return "a list"
 	}
 	return "an object"
 }

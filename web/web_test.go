@@ -185,7 +185,7 @@ func TestBadBodiesAreClientErrors(t *testing.T) {
 		"not an object":     {`"text"`, 400, 400, "object"},
 		"null":              {`null`, 400, 400, "object"},
 		"two values":        {`{"name":"a"}{"name":"b"}`, 400, 400, "more behind"},
-		"wrong type":        {`{"width":"wide"}`, 400, 400, "field width: string is not a whole number in range"},
+		"wrong type":        {`{"width":"wide"}`, 400, 400, "field width must be a whole number, but a text was sent"},
 		"wrong nested type": {`{"inner":{"tags":5}}`, 400, 400, "tags"},
 		"huge number":       {`{"width":1e400}`, 400, 400, "width"},
 		"bad id":            {`{"id":"x"}`, 400, 400, "an id"},
