@@ -31,15 +31,20 @@ func TestServerWithTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Kill()
-	for _, test := range []struct{ query, refusal string }{
-		{query: "sslMode=REQUIRED"},
-		{query: "sslMode=VERIFY_IDENTITY&serverSslCert=" + url.QueryEscape(ours.file)},
-		{query: "useSSL=true&sslMode=VERIFY_CA&serverSslCert=" + url.QueryEscape(ours.file)},
-		{"sslMode=VERIFY_CA&serverSslCert=" + url.QueryEscape(theirs.file), "certificate signed by unknown authority"},
-		{"useSSL=true&sslMode=VERIFY_IDENTITY", "certificate signed by unknown authority"}, // as no store of roots has it
+	const named, other = "127.0.0.1", "localhost" // one that is in its certificate, and one that is not
+	for _, test := range []struct{ host, query, refusal string }{
+		{host: named, query: "sslMode=REQUIRED"},
+		{host: named, query: "sslMode=VERIFY_IDENTITY&serverSslCert=" + url.QueryEscape(ours.file)},
+		{host: named, query: "useSSL=true&sslMode=VERIFY_CA&serverSslCert=" + url.QueryEscape(ours.file)},
+		{named, "sslMode=VERIFY_CA&serverSslCert=" + url.QueryEscape(theirs.file), "certificate signed by unknown authority"},
+		{named, "useSSL=true&sslMode=VERIFY_IDENTITY", "certificate signed by unknown authority"}, // as no store of roots has it
+		{host: other, query: "sslMode=VERIFY_CA&serverSslCert=" + url.QueryEscape(ours.file)},
+		{other, "sslMode=VERIFY_CA&serverSslCert=" + url.QueryEscape(theirs.file), "certificate signed by unknown authority"},
+		{other, "sslMode=VERIFY_IDENTITY&serverSslCert=" + url.QueryEscape(ours.file), "certificate is not valid for any names"},
+		{other, "sslMode=VERIFY_CA", "certificate is not valid for any names"}, // the system's roots sign for everybody, so that the name counts
 	} {
 		config := server.Server
-		config.URL += "?" + test.query
+		config.URL = strings.Replace(config.URL, named, test.host, 1) + "?" + test.query
 		s, err := connect(t.Context(), config)
 		if test.refusal != "" {
 			if err == nil || !strings.Contains(err.Error(), test.refusal) {
@@ -55,7 +60,8 @@ func TestServerWithTLS(t *testing.T) {
 		if err := s.db.QueryRow(t.Context(), `SHOW STATUS LIKE 'Ssl_cipher'`).Scan(&name, &cipher); err != nil || cipher == "" {
 			t.Errorf("%s: the program talks in the clear: %q, %v", test.query, cipher, err)
 		}
-		if out, err := cipherOfTools(t, s.tools); err != nil || !strings.Contains(out, "Ssl_cipher\tTLS") {
+		// MariaDB's tools look at the name whenever they look at the certificate.
+		if out, err := cipherOfTools(t, s.tools); test.host == named && (err != nil || !strings.Contains(out, "Ssl_cipher\tTLS")) {
 			t.Errorf("%s: the tools talk in the clear: %s, %v", test.query, out, err)
 		}
 		if err := s.close(); err != nil {
@@ -148,5 +154,32 @@ func writePEM(t *testing.T, file, kind string, der []byte) {
 	t.Helper()
 	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestToolsOfMySQL: MySQL's tools are told to look at as much of the server's certificate as this program looks at.
+func TestToolsOfMySQL(t *testing.T) {
+	t.Parallel()
+	authority := newAuthority(t, filepath.Join(t.TempDir(), "ca.crt")).file
+	for query, want := range map[string]string{
+		"sslMode=REQUIRED": "ssl-mode=REQUIRED\n",
+		"sslMode=VERIFY_CA&serverSslCert=" + url.QueryEscape(authority):       "ssl-mode=VERIFY_CA\nssl-ca=\"" + authority + "\"\n",
+		"sslMode=VERIFY_IDENTITY&serverSslCert=" + url.QueryEscape(authority): "ssl-mode=VERIFY_IDENTITY\nssl-ca=\"" + authority + "\"\n",
+	} {
+		login, err := sqldb.LoginOf(t.Context(), sqldb.Config{URL: "jdbc:mysql://db:25060/?" + query, Username: "root"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tools, err := newTools(false, login)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(tools.login())
+		if err != nil || !strings.HasSuffix(string(text), "\n"+want) {
+			t.Errorf("%s: the tools are told %q, %v; want %q", query, text, err, want)
+		}
+		if err := tools.close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

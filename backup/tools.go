@@ -39,13 +39,17 @@ func newTools(mariadb bool, login sqldb.Login) (*tools, error) {
 	case login.Encrypted && mariadb:
 		text += "ssl\n"
 		if login.Verified {
-			text += "ssl-verify-server-cert\n"
+			text += "ssl-verify-server-cert\n" // the name as well, named or not: from Connector/C 3.4 on they look at both or at nothing
 		}
 		if login.Roots != "" {
 			text += "ssl-ca=\"" + quote.Replace(login.Roots) + "\"\n"
 		}
 	case login.Verified:
-		text += "ssl-mode=VERIFY_IDENTITY\nssl-ca=\"" + quote.Replace(cmp.Or(login.Roots, roots())) + "\"\n" // which MySQL's do not know by themselves
+		mode := "VERIFY_CA"
+		if login.Named {
+			mode = "VERIFY_IDENTITY"
+		}
+		text += "ssl-mode=" + mode + "\nssl-ca=\"" + quote.Replace(cmp.Or(login.Roots, roots())) + "\"\n" // which MySQL's do not know by themselves
 	case login.Encrypted:
 		text += "ssl-mode=REQUIRED\n"
 	}

@@ -10,8 +10,8 @@ import (
 // server of a data source.
 type Login struct {
 	Host, Port, User, Password string
-	// Encrypted asks for TLS, Verified for a look at the server's certificate as well.
-	Encrypted, Verified bool
+	// Encrypted asks for TLS, Verified for a look at the server's certificate as well, and Named at the host's name in it.
+	Encrypted, Verified, Named bool
 	// Roots is the file with the certificates that the server's is checked with; those of the system when empty.
 	Roots string
 }
@@ -30,6 +30,6 @@ func LoginOf(ctx context.Context, config Config) (Login, error) {
 	if err != nil {
 		return Login{}, err
 	}
-	return Login{Host: host, Port: port, User: dsn.User, Password: dsn.Passwd, Encrypted: dsn.TLSConfig == tlsRequired || dsn.TLSConfig == tlsVerified,
-		Verified: dsn.TLSConfig == tlsVerified, Roots: u.Query().Get("serverSslCert")}, nil
+	return Login{Host: host, Port: port, User: dsn.User, Password: dsn.Passwd, Encrypted: dsn.TLSConfig != tlsOff && dsn.TLSConfig != tlsPreferred,
+		Verified: dsn.TLSConfig == tlsSigned || dsn.TLSConfig == tlsVerified, Named: dsn.TLSConfig == tlsVerified, Roots: u.Query().Get("serverSslCert")}, nil
 }

@@ -248,13 +248,14 @@ const (
 	tlsOff       = ""
 	tlsPreferred = "preferred"   // when the server has it
 	tlsRequired  = "skip-verify" // with a certificate that nobody looks at
+	tlsSigned    = "signed"      // by an authority that is given, for whatever name; the driver gets the look itself
 	tlsVerified  = "true"
 )
 
 // sslModes are the values of sslMode, in the words of MySQL's Connector/J and of MariaDB's, which writes them with a hyphen.
 var sslModes = map[string]string{
 	"": tlsOff, "DISABLED": tlsOff, "DISABLE": tlsOff, "PREFERRED": tlsPreferred, "REQUIRED": tlsRequired, "TRUST": tlsRequired,
-	"VERIFY_CA": tlsVerified, "VERIFY_IDENTITY": tlsVerified, "VERIFY_FULL": tlsVerified,
+	"VERIFY_CA": tlsSigned, "VERIFY_IDENTITY": tlsVerified, "VERIFY_FULL": tlsVerified,
 }
 
 // encrypt protects connections as the parameters of JDBC ask for it. Where they say several things the strictest holds, and what cannot be meant is
@@ -268,15 +269,19 @@ func encrypt(c *mysql.Config, query url.Values) error {
 	switch {
 	case query.Get("verifyServerCertificate") == "true" && (encrypted || mode != tlsOff):
 		mode = tlsVerified
-	case encrypted && mode != tlsVerified:
+	case encrypted && (mode == tlsOff || mode == tlsPreferred):
 		mode = tlsRequired
 	}
-	c.TLSConfig = mode
 	file := query.Get("serverSslCert")
 	if file == "" {
+		if mode == tlsSigned {
+			mode = tlsVerified // the system's roots sign for everybody: there the name alone tells a server from a stranger
+		}
+		c.TLSConfig = mode
 		return nil
 	}
-	if mode != tlsVerified {
+	c.TLSConfig = mode
+	if mode != tlsSigned && mode != tlsVerified {
 		return fmt.Errorf("serverSslCert is %s, and nothing asks for a look at the server's certificate: set sslMode to VERIFY_CA or VERIFY_IDENTITY", file)
 	}
 	text, err := os.ReadFile(file)
@@ -288,7 +293,25 @@ func encrypt(c *mysql.Config, query url.Values) error {
 		return fmt.Errorf("serverSslCert: %s holds no certificate in PEM", file)
 	}
 	c.TLS = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	if mode == tlsSigned {
+		c.TLS.InsecureSkipVerify = true // signedBy does it
+		c.TLS.VerifyConnection = signedBy(roots)
+	}
 	return nil
+}
+
+// signedBy looks at the certificate of a server as crypto/tls does, but not at the name in it.
+func signedBy(roots *x509.CertPool) func(tls.ConnectionState) error {
+	return func(state tls.ConnectionState) error {
+		options := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool()}
+		for _, certificate := range state.PeerCertificates[1:] {
+			options.Intermediates.AddCert(certificate)
+		}
+		if _, err := state.PeerCertificates[0].Verify(options); err != nil {
+			return &tls.CertificateVerificationError{UnverifiedCertificates: state.PeerCertificates, Err: err}
+		}
+		return nil
+	}
 }
 
 // readCommitted sets the isolation of each new connection: fewer gap locks, and correctness rests on

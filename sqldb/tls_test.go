@@ -45,6 +45,9 @@ func TestEncryption(t *testing.T) {
 		{query: "sslMode=PREFERRED&verifyServerCertificate=true", want: tlsVerified},
 		{query: "verifyServerCertificate=true", want: tlsOff}, // as Connector/J takes it
 		{query: "sslMode=VERIFY_IDENTITY&serverSslCert=" + url.QueryEscape(roots), want: tlsVerified},
+		{query: "sslMode=VERIFY_CA&serverSslCert=" + url.QueryEscape(roots), want: tlsSigned},
+		{query: "useSSL=true&sslMode=verify-ca&serverSslCert=" + url.QueryEscape(roots), want: tlsSigned},
+		{query: "sslMode=VERIFY_CA&verifyServerCertificate=true&serverSslCert=" + url.QueryEscape(roots), want: tlsVerified},
 		{query: "sslMode=VERIFY-IDENTITIES", refusal: "want DISABLED, PREFERRED, REQUIRED, VERIFY_CA or VERIFY_IDENTITY"},
 		{query: "sslMode=REQUIRED&serverSslCert=" + url.QueryEscape(roots), refusal: "set sslMode to VERIFY_CA or VERIFY_IDENTITY"},
 		{query: "sslMode=VERIFY_CA&serverSslCert=/no/such/file", refusal: "no such file"},
@@ -67,7 +70,8 @@ func TestEncryption(t *testing.T) {
 			t.Errorf("%s: %q with %v, want %q", test.query, c.TLSConfig, c.TLS, test.want)
 		}
 		login, err := LoginOf(t.Context(), source)
-		if encrypted := test.want == tlsRequired || test.want == tlsVerified; err != nil || login.Encrypted != encrypted || login.Verified != (test.want == tlsVerified) || (login.Roots == roots) != own {
+		verified := test.want == tlsSigned || test.want == tlsVerified
+		if err != nil || login.Encrypted != (verified || test.want == tlsRequired) || login.Verified != verified || login.Named != (test.want == tlsVerified) || (login.Roots == roots) != own {
 			t.Errorf("%s: others log in by %+v, %v", test.query, login, err)
 		}
 	}
