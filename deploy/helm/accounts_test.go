@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 )
@@ -151,5 +152,30 @@ func TestAuthorityOfTheDatabase(t *testing.T) {
 	}
 	if want := 7 + 2 + 3; told != want { // components, jobs, and what dumps, ships and restores
 		t.Errorf("%d pods are given the authority, want %d", told, want)
+	}
+}
+
+// TestAnotherAuthority: with the values that Terraform gives, pods that have read the authority carry its checksum, so that another one makes them anew.
+func TestAnotherAuthority(t *testing.T) {
+	t.Parallel()
+	carry := 0
+	for _, object := range installed(t, variant{files: []string{"values-production.yaml", "../../../test/terraform/testdata/production-shop.yaml"}}) {
+		if object.GetKind() != "Deployment" {
+			continue // a job reads it as it begins
+		}
+		pod := as[appsv1.Deployment](t, object).Spec.Template
+		talks := slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool {
+			return environment(c)["SPRING_DATASOURCE_URL"] != "" && !slices.Contains(c.Args, "--metrics-only") // which reads a bucket and no database
+		})
+		if !talks {
+			continue
+		}
+		carry++
+		if len(pod.Annotations["checksum/database-ca"]) != 64 {
+			t.Errorf("%s: its pods carry %v and no checksum of the authority", title(object), pod.Annotations)
+		}
+	}
+	if carry != 7 {
+		t.Errorf("%d deployments talk to the database, want 7", carry)
 	}
 }

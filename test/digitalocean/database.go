@@ -16,8 +16,9 @@ import (
 type database struct {
 	godo.Database
 
-	rules    []*godo.DatabaseFirewallRule
-	replicas []*replica
+	rules     []*godo.DatabaseFirewallRule
+	replicas  []*replica
+	authority []byte // in PEM
 }
 
 func seenDatabase(e *entry[database]) database {
@@ -92,6 +93,7 @@ func (s *Server) databases() {
 	s.schemas()
 	s.accounts()
 	s.replicas()
+	s.authorities()
 }
 
 // autoscale is how the disks of a database grow by themselves.
@@ -163,7 +165,11 @@ func (s *Server) createDatabase(r *http.Request) (int, any, error) {
 		return &godo.DatabaseConnection{Protocol: "mysql", Host: host, Port: 25060, User: "doadmin", Password: password, Database: "defaultdb", SSL: true,
 			URI: fmt.Sprintf("mysql://doadmin:%s@%s:25060/defaultdb?ssl-mode=REQUIRED", password, host)}
 	}
-	e := s.bases.add(id, database{Database: godo.Database{ID: id, Name: request.Name, EngineSlug: "mysql", VersionSlug: request.Version, NumNodes: request.NumNodes, SizeSlug: request.SizeSlug,
+	authority, err := newAuthority(id+" Project CA", s.options.Now())
+	if err != nil {
+		return 0, nil, err
+	}
+	e := s.bases.add(id, database{authority: authority, Database: godo.Database{ID: id, Name: request.Name, EngineSlug: "mysql", VersionSlug: request.Version, NumNodes: request.NumNodes, SizeSlug: request.SizeSlug,
 		RegionSlug: request.Region, Connection: connection(""), PrivateConnection: connection("private-"), PrivateNetworkUUID: request.PrivateNetworkUUID, Tags: request.Tags, CreatedAt: s.options.Now(),
 		DBNames: []string{"defaultdb"}, Users: []godo.DatabaseUser{{Name: "doadmin", Role: "primary", Password: password}}, ProjectID: uuid.NewString(), StorageSizeMib: 30720,
 		StorageAutoscale: request.StorageAutoscale, MetricsEndpoints: []*godo.ServiceAddress{{Host: connection("").Host, Port: 9273}},

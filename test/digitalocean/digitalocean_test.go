@@ -424,6 +424,7 @@ func TestDatabases(t *testing.T) {
 		t.Error(err)
 	}
 	readReplicas(t, c, database.ID)
+	readAuthority(t, c, database.ID)
 	if _, err := c.Databases.Delete(ctx, database.ID); err != nil {
 		t.Error(err)
 	}

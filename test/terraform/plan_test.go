@@ -124,6 +124,7 @@ func TestPlans(t *testing.T) {
 			}
 			if environment == "production" {
 				checkAccounts(t, cluster, platform)
+				checkAuthority(t, all)
 			}
 			golden(t, environment+".yaml", summary(t, all))
 			for _, r := range all {
@@ -318,6 +319,9 @@ func complaints(environment string, all []resource) []string {
 						complain(r, "has a Service of type %s", kind)
 					}
 				}
+			}
+			if wrong := unchecked(documents, all); wrong != "" {
+				complain(r, "%s", wrong)
 			}
 		default:
 			if slices.Contains(public(), r.Type) {

@@ -10,6 +10,9 @@ func TestPolicies(t *testing.T) {
 	t.Parallel()
 	type values = map[string]any
 	list := func(items ...any) []any { return items }
+	release := func(database string) resource {
+		return resource{Address: "module.shop[0].helm_release.main", Type: "helm_release", Values: values{"values": list("database: {mode: mysql}", "database: "+database)}}
+	}
 	for _, test := range []struct {
 		name string
 		r    resource
@@ -29,6 +32,10 @@ func TestPolicies(t *testing.T) {
 		{"ha by default", resource{Address: "c", Type: "digitalocean_kubernetes_cluster"}, "ha is not set"},
 		{"a database for everybody", resource{Address: "d", Type: "digitalocean_database_cluster"}, "1 databases and 0 firewalls"},
 		{"a database for an address", resource{Address: "f", Type: "digitalocean_database_firewall", Values: values{"rule": list(values{"type": "ip_addr", "value": "0.0.0.0/0"})}}, "lets in"},
+		{"a database that could be anybody", release("{mode: external, external: {host: db, sslMode: REQUIRED, caSecret: database-ca}}"), "nobody looks at the certificate"},
+		{"a database that could be anybody by default", release("{mode: external, external: {host: db, caSecret: database-ca}}"), "nobody looks at the certificate"},
+		{"an authority that nobody made", release("{mode: external, external: {host: db, sslMode: VERIFY_CA, caSecret: database-ca}}"), `no certificate in ca.crt of the Secret "database-ca"`},
+		{"an authority that nobody names", release("{mode: external, external: {host: db, sslMode: VERIFY_CA}}"), `no certificate in ca.crt of the Secret ""`},
 		{"a public bucket", resource{Address: "s", Type: "digitalocean_spaces_bucket", Values: values{"acl": "public-read"}}, "not private"},
 		{"a token for every pod", resource{Address: "a", Type: "kubernetes_service_account_v1"}, "gives its pods a token"},
 		{"any pod", resource{Address: "n", Type: "kubernetes_namespace_v1", Values: values{"metadata": list(values{"labels": values{}})}}, "any pod"},

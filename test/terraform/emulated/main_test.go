@@ -92,7 +92,7 @@ users: [{name: admin, user: {client-certificate: cert.pem, client-key-data: a2V5
 		t.Errorf("%v\n%s", err, out.String())
 	}
 	for _, want := range []string{"digitalocean_spaces_bucket.state: Creating...", "digitalocean_spaces_key.backup[\"stage\"]: Creating...", "digitalocean_domain.main[0]: Creating...", "nstance cannot be destroyed",
-		"module.settings.kubernetes_secret_v1.database[0]: Creating..."} {
+		"module.settings.kubernetes_secret_v1.database[0]: Creating...", "module.settings.kubernetes_secret_v1.database_ca[0]: Creating..."} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("it does not say %q:\n%s", want, out.String())
 		}

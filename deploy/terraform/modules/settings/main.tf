@@ -1,13 +1,16 @@
-# What the chart is told of what Terraform made, and the Secret with the passwords of a managed database. Whoever owns the shop's release,
-# Terraform or Helm, installs it with these values on top of those of the environment.
+# What the chart is told of what Terraform made, and the Secrets with the passwords of a managed database and with its authority. Whoever owns
+# the shop's release, Terraform or Helm, installs it with these values on top of those of the environment.
 
 locals {
   database = var.database == null ? { mode = "mysql", existingSecret = "", external = null, mysql = { storage = { size = "${var.storage_gib}Gi" } } } : {
     mode           = "external"
     existingSecret = "database"
-    external       = { host = var.database.host, port = var.database.port, cidrs = var.database.cidrs }
-    mysql          = null
+    # Nothing of DigitalOcean's says that certificates name the private host, which VERIFY_IDENTITY would look for.
+    external = { host = var.database.host, port = var.database.port, cidrs = var.database.cidrs, sslMode = "VERIFY_CA", caSecret = "database-ca" }
+    mysql    = null
   }
+  # A pod reads the authority as it starts, so another one has to make pods anew.
+  defaults = var.database == null ? null : { podAnnotations = { "checksum/database-ca" = sha256(var.database.authority) } }
   backup = var.backup == null ? { bucket = "", existingSecret = "", region = "", recipients = [], shipping = null, paused = false, restoreTest = { identitySecret = "" } } : {
     bucket         = var.backup.bucket
     region         = var.backup.region
@@ -29,4 +32,15 @@ resource "kubernetes_secret_v1" "database" {
     namespace = var.namespace
   }
   data = var.passwords
+}
+
+# The authority that the server's certificate is checked with.
+resource "kubernetes_secret_v1" "database_ca" {
+  count = var.database == null ? 0 : 1
+
+  metadata {
+    name      = "database-ca"
+    namespace = var.namespace
+  }
+  data = { "ca.crt" = var.database.authority }
 }

@@ -1,6 +1,6 @@
 output "values" {
   description = "Values of the chart, as YAML. Nothing in them is secret."
-  value = yamlencode({
+  value = yamlencode({ for key, value in {
     shop          = { stripe = { existingSecret = var.stripe_secret } }
     baseline      = { create = false }
     networkPolicy = { mode = var.network_policy_mode }
@@ -11,10 +11,11 @@ output "values" {
       host      = var.entry.host
       tls       = { issuer = var.entry.issuer }
     }
+    defaults = local.defaults
     database = { for key, value in local.database : key => value if value != null }
     backup   = { for key, value in local.backup : key => value if value != null }
-  })
-  depends_on = [kubernetes_secret_v1.database]
+  } : key => value if value != null })
+  depends_on = [kubernetes_secret_v1.database, kubernetes_secret_v1.database_ca]
 }
 
 output "by_hand" {

@@ -45,13 +45,19 @@ variable "network_policy_mode" {
 }
 
 variable "database" {
-  description = "A managed MySQL: its private name, its port, and the networks that it is in; null runs MySQL in the cluster."
+  description = "A managed MySQL: its private name, its port, the networks that it is in, and the certificate, in PEM, of the authority that signs the server's; null runs MySQL in the cluster."
   type = object({
-    host  = string
-    port  = number
-    cidrs = list(string)
+    host      = string
+    port      = number
+    cidrs     = list(string)
+    authority = string
   })
   default = null
+
+  validation {
+    condition     = var.database == null || can(regex("-----BEGIN CERTIFICATE-----", var.database.authority))
+    error_message = "Give database.authority a certificate in PEM, which the data source digitalocean_database_ca has: without it nobody could tell the server from another."
+  }
 }
 
 variable "passwords" {

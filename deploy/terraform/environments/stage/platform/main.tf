@@ -66,6 +66,13 @@ data "digitalocean_database_cluster" "main" {
   name  = local.name
 }
 
+# Who signs the certificate that the server shows.
+data "digitalocean_database_ca" "main" {
+  count = var.managed_database ? 1 : 0
+
+  cluster_id = data.digitalocean_database_cluster.main[0].id
+}
+
 data "digitalocean_database_user" "main" {
   for_each = local.accounts
 
@@ -93,9 +100,10 @@ module "settings" {
   }
 
   database = !var.managed_database ? null : {
-    host  = data.digitalocean_database_cluster.main[0].private_host
-    port  = data.digitalocean_database_cluster.main[0].port
-    cidrs = [var.ip_range]
+    host      = data.digitalocean_database_cluster.main[0].private_host
+    port      = data.digitalocean_database_cluster.main[0].port
+    cidrs     = [var.ip_range]
+    authority = data.digitalocean_database_ca.main[0].certificate
   }
   passwords = !var.managed_database ? {} : merge(
     { "root-password" = data.digitalocean_database_cluster.main[0].password },

@@ -14,7 +14,7 @@ run "stage" {
     error_message = "Two own the namespaces."
   }
   assert {
-    condition     = yamldecode(output.values).database == { existingSecret = "", mode = "mysql", mysql = { storage = { size = "10Gi" } } } && length(kubernetes_secret_v1.database) == 0
+    condition     = yamldecode(output.values).database == { existingSecret = "", mode = "mysql", mysql = { storage = { size = "10Gi" } } } && length(kubernetes_secret_v1.database) == 0 && length(kubernetes_secret_v1.database_ca) == 0 && !can(yamldecode(output.values).defaults)
     error_message = "MySQL does not run in the cluster."
   }
   assert {
@@ -27,7 +27,7 @@ run "production" {
   variables {
     environment   = "production"
     namespace     = "ecommerce-production"
-    database      = { host = "private-db.example.com", port = 25060, cidrs = ["10.20.0.0/16"] }
+    database      = { host = "private-db.example.com", port = 25060, cidrs = ["10.20.0.0/16"], authority = "-----BEGIN CERTIFICATE-----\nMIIB" }
     passwords     = { "root-password" = "a-password", tienda_order = "another" }
     backup        = { bucket = "https://nyc3.digitaloceanspaces.com/backups/production", region = "nyc3", secret = "backup", recipients = ["age1qqqq"], paused = true, restore_test = "restore-test" }
     stripe_secret = "stripe"
@@ -35,6 +35,14 @@ run "production" {
   assert {
     condition     = yamldecode(output.values).database.external.host == "private-db.example.com" && yamldecode(output.values).database.mode == "external"
     error_message = "The managed database is not used."
+  }
+  assert {
+    condition     = kubernetes_secret_v1.database_ca[0].data == tomap({ "ca.crt" = var.database.authority }) && yamldecode(output.values).database.external.caSecret == kubernetes_secret_v1.database_ca[0].metadata[0].name && yamldecode(output.values).database.external.sslMode == "VERIFY_CA"
+    error_message = "The server's certificate is not checked with its authority."
+  }
+  assert {
+    condition     = yamldecode(output.values).defaults.podAnnotations == { "checksum/database-ca" = sha256(var.database.authority) }
+    error_message = "Another authority makes no pods anew."
   }
   assert {
     condition     = kubernetes_secret_v1.database[0].data["tienda_order"] == "another" && !strcontains(output.values, "another") && !strcontains(output.values, "a-password")
@@ -69,9 +77,18 @@ run "backup_that_nobody_can_open" {
 run "no_passwords" {
   command = plan
   variables {
-    database = { host = "private-db.example.com", port = 25060, cidrs = ["10.20.0.0/16"] }
+    database = { host = "private-db.example.com", port = 25060, cidrs = ["10.20.0.0/16"], authority = "-----BEGIN CERTIFICATE-----\nMIIB" }
   }
   expect_failures = [var.passwords]
+}
+
+run "no_authority" {
+  command = plan
+  variables {
+    database  = { host = "private-db.example.com", port = 25060, cidrs = ["10.20.0.0/16"], authority = "" }
+    passwords = { "root-password" = "a-password" }
+  }
+  expect_failures = [var.database]
 }
 
 run "no_storage" {

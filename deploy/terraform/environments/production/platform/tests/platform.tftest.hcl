@@ -2,6 +2,9 @@ mock_provider "digitalocean" {
   mock_data "digitalocean_loadbalancer" {
     defaults = { urn = "do:loadbalancer:17d171d0-8a8b-4251-9c18-c96cc515d36d" }
   }
+  mock_data "digitalocean_database_ca" {
+    defaults = { certificate = "-----BEGIN CERTIFICATE-----\nMIIB" }
+  }
 }
 
 mock_provider "helm" {}
@@ -58,10 +61,14 @@ run "names_that_are_somebody_elses" {
   }
 }
 
-run "where_passwords_come_from" {
+run "where_passwords_and_the_authority_come_from" {
   command = plan
   assert {
     condition     = length(data.digitalocean_database_user.main) == 8 && contains(keys(data.digitalocean_database_user.main), "tienda_backup")
     error_message = "An account has no password."
+  }
+  assert {
+    condition     = data.digitalocean_database_ca.main[0].cluster_id == data.digitalocean_database_cluster.main[0].id
+    error_message = "The authority is that of another server."
   }
 }
