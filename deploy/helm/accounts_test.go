@@ -14,6 +14,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // TestAccounts runs the script that makes schemas and accounts on the server that TIENDA_TEST_MYSQL_DSN names, as
@@ -113,8 +114,24 @@ func TestAccounts(t *testing.T) {
 // it is; nobody else is, and it is trusted for nothing else.
 func TestAuthorityOfTheDatabase(t *testing.T) {
 	t.Parallel()
-	external := "database: {mode: external, existingSecret: mine, external: {host: db.example.com, sslMode: VERIFY_IDENTITY, caSecret: authority}}"
-	objects := installed(t, variant{values: "{" + external + ", " + backups[1:]})
+	const external = "database: {mode: external, existingSecret: mine, external: {host: db.example.com, sslMode: VERIFY_IDENTITY, caSecret: authority}}"
+	for _, test := range []struct {
+		name, mode, secret string
+		given              variant
+	}{
+		{"by hand", "VERIFY_IDENTITY", "authority", variant{values: "{" + external + ", " + backups[1:]}},
+		{"by Terraform", "VERIFY_CA", "database-ca", variant{files: []string{"values-production.yaml", "../../../test/terraform/testdata/production-shop.yaml"}}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			checkAuthority(t, installed(t, test.given), test.mode, test.secret)
+		})
+	}
+}
+
+// checkAuthority looks at every pod of the objects, for a Secret with the authority and a mode.
+func checkAuthority(t *testing.T, objects []*unstructured.Unstructured, mode, secret string) {
+	t.Helper()
 	told := 0
 	for _, object := range objects {
 		pod, ok := podOf(t, object)
@@ -122,7 +139,7 @@ func TestAuthorityOfTheDatabase(t *testing.T) {
 			continue
 		}
 		mounted := slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool {
-			return v.Name == "database-ca" && v.Secret.SecretName == "authority" && cmp.Equal(v.Secret.Items, []corev1.KeyToPath{{Key: "ca.crt", Path: "ca.crt"}})
+			return v.Name == "database-ca" && v.Secret.SecretName == secret && cmp.Equal(v.Secret.Items, []corev1.KeyToPath{{Key: "ca.crt", Path: "ca.crt"}})
 		})
 		talks := false
 		for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
@@ -132,10 +149,10 @@ func TestAuthorityOfTheDatabase(t *testing.T) {
 			if (source != "" || options != "") != sees {
 				t.Errorf("%s: %s talks to the database by %q %q and sees the authority: %v", title(object), c.Name, source, options, sees)
 			}
-			if source != "" && !strings.HasSuffix(source, "?sslMode=VERIFY_IDENTITY&serverSslCert=/run/database-ca/ca.crt") {
+			if source != "" && !strings.HasSuffix(source, "?sslMode="+mode+"&serverSslCert=/run/database-ca/ca.crt") {
 				t.Errorf("%s: %s talks to %s", title(object), c.Name, source)
 			}
-			if options != "" && options != "--ssl-mode=VERIFY_IDENTITY --ssl-ca=/run/database-ca/ca.crt" {
+			if options != "" && options != "--ssl-mode="+mode+" --ssl-ca=/run/database-ca/ca.crt" {
 				t.Errorf("%s: %s talks to the database with %s", title(object), c.Name, options)
 			}
 			if strings.HasPrefix(variables["SSL_CERT_FILE"], "/run/database-ca") {
