@@ -40,6 +40,7 @@ type Exchange struct {
 	segments  []string          // the decoded segments of the path on arrival
 	arrived   string            // Path as it was before the filters
 	reply     []field           // fields of whatever answer the client gets
+	sent      *clientBody       // of the request; nil without one
 	body      io.ReadCloser     // of the response
 	length    int64             // of body, -1 when unknown
 	route     *route

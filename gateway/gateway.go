@@ -377,11 +377,12 @@ const statusClientGone = 499
 
 // fail answers with a problem, and with what was going to be part of any answer.
 func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, x *Exchange, err error) {
-	if r.Context().Err() != nil {
+	problem := web.AsProblem(err)
+	// Giving up on a body ends the context as well, though its client may be there.
+	if r.Context().Err() != nil && problem.Status != http.StatusRequestTimeout {
 		w.WriteHeader(statusClientGone)
 		return
 	}
-	problem := web.AsProblem(err)
 	if problem.Status >= 500 {
 		id := ""
 		if x.route != nil {

@@ -177,7 +177,7 @@ func circuitBreaker(b *builder, r *route, a arguments) error {
 	return nil
 }
 
-// blameless says whether a failed call failed by the client's doing: it left, or sent too much.
+// blameless says whether a failed call failed by the client's doing: it left, or sent too much or too little.
 func blameless(ctx context.Context, err error) bool {
 	var problem *api.Problem
 	if errors.As(err, &problem) && problem.Status < 500 {

@@ -144,6 +144,43 @@ spring.cloud.gateway:
 	})
 }
 
+// Bodies that are malformed, break off or never arrive are the client's doing: whoever sends them can not have the
+// upstream taken for broken.
+func TestBadBodiesDoNotOpenTheCircuitBreaker(t *testing.T) {
+	t.Parallel()
+	for _, filters := range []string{"[CircuitBreaker=orders]", "[CircuitBreaker=orders, {name: Retry, args: {retries: 3, methods: POST}}]"} {
+		front := start(t, `
+resilience4j.circuitbreaker.instances:
+  orders: {sliding-window-size: 1, wait-duration-in-open-state: 1h}
+spring.cloud.gateway:
+  httpclient: {response-timeout: 200ms}
+  routes:
+    - {id: all, uri: 'lb://UPSTREAM', predicates: ['Path=/**'], filters: `+filters+`}
+`, func(w http.ResponseWriter, r *http.Request) {
+			if _, err := io.Copy(io.Discard, r.Body); err != nil {
+				panic(http.ErrAbortHandler)
+			}
+		})
+		for _, test := range []struct {
+			request string
+			status  int
+			detail  string
+		}{
+			{"POST /x\nTransfer-Encoding: chunked\n\nZZ\r\n", 400, "the body broke off or is malformed"},
+			{"POST /x\nTransfer-Encoding: chunked\n\n5\r\nhello\r\n-1\r\n", 400, "the body broke off or is malformed"},
+			{"POST /x\nContent-Length: 50\n\nhello", 408, "the body did not arrive in time"},
+		} {
+			got := send(t, front, test.request)
+			if p := problemOf(t, got); got.status != test.status || p.Detail != test.detail {
+				t.Errorf("%s: %.40q = %d %q, want %d %q", filters, test.request, got.status, p.Detail, test.status, test.detail)
+			}
+			if got := send(t, front, "POST /x\nContent-Length: 5\n\nhello"); got.status != 200 {
+				t.Errorf("%s: after %.40q a good body is answered %d %s, want 200", filters, test.request, got.status, got.body)
+			}
+		}
+	}
+}
+
 // A client that leaves must not keep the permit of a half-open breaker.
 func TestCircuitBreakerReleasesPermits(t *testing.T) {
 	t.Parallel()

@@ -93,7 +93,10 @@ func (g *Gateway) forwardTo(w http.ResponseWriter, r *http.Request, x *Exchange)
 	case x.forwarded:
 		out.Body, out.ContentLength = http.NoBody, 0 // whatever there was has been read
 	case r.Body != nil && r.Body != http.NoBody:
-		out.Body = http.MaxBytesReader(w, r.Body, int64(g.limits.MaxBodySize))
+		x.sent = &clientBody{ReadCloser: http.MaxBytesReader(w, r.Body, int64(g.limits.MaxBodySize)), hangUp: func() {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) // without deadlines the server's own limit ends it
+		}}
+		out.Body = x.sent
 	}
 	x.client = r
 	g.proxy.ServeHTTP(w, out)
@@ -134,7 +137,10 @@ func (g *Gateway) failed(w http.ResponseWriter, _ *http.Request, x *Exchange, er
 func (g *Gateway) roundTrip(out *http.Request) (*http.Response, error) {
 	x := exchangeOf(out.Context())
 	ctx, cancel := context.WithCancelCause(out.Context())
-	timer := time.AfterFunc(x.table.responseTimeout, func() { cancel(errResponseTimeout) })
+	timer := time.AfterFunc(x.table.responseTimeout, func() {
+		x.sent.giveUp()
+		cancel(errResponseTimeout)
+	})
 	defer timer.Stop()
 	body, err := newRepeatable(out, slices.Contains(x.route.repeated, x.Method))
 	if err != nil {
@@ -161,7 +167,7 @@ func (g *Gateway) roundTrip(out *http.Request) (*http.Response, error) {
 		if response != nil {
 			discard(response)
 		}
-		if errors.Is(err, context.Canceled) {
+		if x.sent.problem() == nil && errors.Is(err, context.Canceled) {
 			err = explain(ctx, x.route.upstream.address, err) // it is ctx that ended, perhaps for the timeout
 		}
 		cancel(nil)
@@ -213,6 +219,9 @@ func (g *Gateway) try(ctx context.Context, out *http.Request, x *Exchange, body 
 			break
 		}
 	}
+	if problem := x.sent.problem(); problem != nil {
+		return nil, &callError{problem, fmt.Errorf("read the body for %s: %w", up.address, err)}
+	}
 	return nil, explain(ctx, up.address, err)
 }
 
@@ -255,12 +264,9 @@ func (g *Gateway) attempt(ctx context.Context, out *http.Request, address string
 func explain(ctx context.Context, name string, err error) error {
 	var problem *api.Problem
 	dial, isNet := errors.AsType[*net.OpError](err)
-	tooLarge, isTooLarge := errors.AsType[*http.MaxBytesError](err)
 	switch {
 	case errors.Is(context.Cause(ctx), errResponseTimeout), errors.Is(err, errConnectTimeout):
 		problem = api.Timeout(name)
-	case isTooLarge:
-		problem = api.TooLarge(tooLarge.Limit)
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case isNet && dial.Op == "dial":
@@ -313,6 +319,50 @@ func modifyResponse(response *http.Response) error {
 	return nil
 }
 
+// clientBody is the body that comes with the client's request. It knows when a call failed for want of it, which
+// says nothing about the upstream. A nil one never did.
+type clientBody struct {
+	io.ReadCloser
+	hangUp func() // ends a read that is under way, and those to come
+	late   atomic.Bool
+	ended  atomic.Pointer[error]
+}
+
+func (b *clientBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		b.ended.Store(&err)
+	}
+	return n, err
+}
+
+// giveUp ends the wait for a body that has not arrived by now: a transport does not return before it has read
+// it, and the answer does not leave before it is closed.
+func (b *clientBody) giveUp() {
+	if b != nil && b.ended.Load() == nil {
+		b.late.Store(true)
+		b.hangUp()
+	}
+}
+
+// problem is what the client did wrong with the body, nil when that is nothing.
+func (b *clientBody) problem() *api.Problem {
+	if b == nil || b.ended.Load() == nil {
+		return nil
+	}
+	err := *b.ended.Load()
+	tooLarge, isTooLarge := errors.AsType[*http.MaxBytesError](err)
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil
+	case isTooLarge:
+		return api.TooLarge(tooLarge.Limit)
+	case b.late.Load():
+		return api.Status(http.StatusRequestTimeout, "the body did not arrive in time")
+	}
+	return api.BadRequest("the body broke off or is malformed")
+}
+
 // repeatable is a request body that several calls may be given: freely when it is kept in memory,
 // otherwise until one has begun to read it.
 type repeatable struct {
@@ -330,10 +380,7 @@ func newRepeatable(out *http.Request, keep bool) (*repeatable, error) {
 	}
 	kept, err := io.ReadAll(out.Body)
 	if err != nil {
-		if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return nil, api.TooLarge(tooLarge.Limit)
-		}
-		return nil, api.BadRequest("the body broke off")
+		return nil, exchangeOf(out.Context()).sent.problem()
 	}
 	return &repeatable{kept: kept}, nil
 }
