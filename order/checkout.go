@@ -151,7 +151,7 @@ func (s *Service) draft(ctx context.Context, c cart, in api.Checkout) (draft, er
 		total += l.lineTotal + l.tax
 	}
 	if total > maxTotal {
-		return draft{}, api.Invalid(api.FieldError{Field: "items", Reason: "cost more than one order can"})
+		return draft{}, api.Invalid(api.FieldError{Field: "items", Reason: "cost " + s.tooMuch()})
 	}
 	d.order.fee = &total
 	return d, nil
@@ -175,14 +175,13 @@ func checkCheckout(in api.Checkout) error {
 		{"paymentMethod.provider", in.PaymentMethod.Provider, 32, true},
 		{"paymentMethod.token", in.PaymentMethod.Token, 255, true},
 		{"shippingService", in.ShippingService, 64, false},
-		{"note", in.Note, 255, false},
 	} {
 		if f.needed && f.text == "" {
 			problems = append(problems, api.FieldError{Field: f.field, Reason: "must not be empty"})
 		}
-		problems = append(problems, api.CheckProse(f.field, &f.text, f.most)...)
+		problems = append(problems, api.CheckLine(f.field, &f.text, f.most)...)
 	}
-	return api.Valid(problems)
+	return api.Valid(append(problems, api.CheckProse("note", &in.Note, 255)...))
 }
 
 // priceLines turns items into lines at present prices. A price that is not the one the owner saw last
@@ -204,7 +203,7 @@ func (s *Service) priceLines(items []item, products map[api.ID]api.Product) ([]l
 			})
 			continue
 		case price > maxTotal/i.quantity:
-			problems = append(problems, api.FieldError{Field: "items", ProductID: i.productID, Reason: "cost more than one order can"})
+			problems = append(problems, api.FieldError{Field: "items", ProductID: i.productID, Reason: fmt.Sprintf("hold product %d for %s", i.productID, s.tooMuch())})
 			continue
 		}
 		l := line{productID: i.productID, title: title(p), quantity: i.quantity, unitPrice: price, lineTotal: price * i.quantity}
@@ -215,6 +214,11 @@ func (s *Service) priceLines(items []item, products map[api.ID]api.Product) ([]l
 		lines = append(lines, l)
 	}
 	return lines, api.Valid(problems)
+}
+
+// tooMuch says which total an order can not have.
+func (s *Service) tooMuch() string {
+	return fmt.Sprintf("more than the %v %s that one order can cost", s.currency.Amount(maxTotal), s.currency.Code)
 }
 
 // shippingAddress is the address given, or the one that addressId names among those of the cart's user.

@@ -121,6 +121,7 @@ func TestCheckoutRefusals(t *testing.T) {
 			{"NUL", "user:5", cart.String(), `{"shippingAddress":` + strings.Replace(address, `"c"`, `"c\u0000"`, 1) + `,"paymentMethod":` + method + `}`, 422, "shippingAddress.city"},
 			{"no rate", "user:5", cart.String(), `{"shippingAddress":` + strings.Replace(address, "TN", "AQ", 1) + `,"paymentMethod":` + method + `}`, 422, "shippingAddress.country"},
 			{"no token", "user:5", cart.String(), `{"shippingAddress":` + address + `,"paymentMethod":{"provider":"sandbox"}}`, 422, "paymentMethod.token"},
+			{"token of two lines", "user:5", cart.String(), `{"shippingAddress":` + address + `,"paymentMethod":{"provider":"sandbox","token":"tok\nok"}}`, 422, "paymentMethod.token"},
 			{"no provider", "user:5", cart.String(), `{"shippingAddress":` + address + `,"paymentMethod":{"token":"x"}}`, 422, "paymentMethod.provider"},
 			{"long note", "user:5", cart.String(), `{"shippingAddress":` + address + `,"paymentMethod":` + method + `,"note":"` + strings.Repeat("n", 256) + `"}`, 422, "note"},
 			{"unknown shipping service", "user:5", cart.String(), `{"shippingAddress":` + address + `,"paymentMethod":` + method + `,"shippingService":"BOAT"}`, 422, "shippingService"},
@@ -143,6 +144,38 @@ func TestCheckoutRefusals(t *testing.T) {
 		}
 		// Nothing of it was kept: the key of a refused request is free.
 		f.want(t, http.StatusCreated, "user:5", "POST", checkoutPath(cart), goodCheckout, "Idempotency-Key", "away")
+	})
+}
+
+func TestCheckoutCostsTooMuch(t *testing.T) {
+	each(t, func(t *testing.T, db *sqldb.DB) {
+		w := newWorld()
+		f := start(t, db, w)
+		w.sell(1, maxTotal/2, 100)
+		w.sell(2, maxTotal, 100)
+		for _, test := range []struct {
+			items []api.ItemQuantity
+			want  []string
+		}{
+			{[]api.ItemQuantity{{ProductID: 1, Quantity: 3}, {ProductID: 2, Quantity: 2}, {ProductID: 3, Quantity: 1}}, []string{
+				"hold product 1 for more than the 10000000000.00 USD that one order can cost",
+				"hold product 2 for more than the 10000000000.00 USD that one order can cost",
+			}},
+			{[]api.ItemQuantity{{ProductID: 1, Quantity: 2}}, []string{"cost more than the 10000000000.00 USD that one order can cost"}}, // the parcel is not for nothing
+		} {
+			cart := f.fill(t, "user:5", test.items...)
+			got := f.want(t, http.StatusUnprocessableEntity, "user:5", "POST", checkoutPath(cart), goodCheckout, "Idempotency-Key", "a")
+			var reasons []string
+			for _, e := range decode[api.Problem](t, got).Errors {
+				reasons = append(reasons, e.Reason)
+			}
+			if diff := cmp.Diff(test.want, reasons); diff != "" {
+				t.Errorf("reasons (-want +got)\n%s", diff)
+			}
+			for _, i := range test.items {
+				f.want(t, http.StatusNoContent, "user:5", "DELETE", fmt.Sprintf("/api/carts/%v/items/%v", cart, i.ProductID), "")
+			}
+		}
 	})
 }
 
