@@ -22,6 +22,9 @@ var (
 	errTooLarge   = errors.New("is too large")
 )
 
+// maxExponent is beyond what any currency has: what comes with a greater one is too large or too precise all the same.
+const maxExponent = 100
+
 // maxUnits keeps sums of a million lines inside int64.
 const maxUnits = 1_000_000_000_000
 
@@ -34,9 +37,10 @@ func ParseAmount(text string) (Amount, error) {
 	exponent := 0
 	if hasExponent {
 		var err error
-		if exponent, err = strconv.Atoi(exponentText); err != nil || exponent > 18 || exponent < -18 {
+		if exponent, err = strconv.Atoi(exponentText); errors.Is(err, strconv.ErrSyntax) {
 			return bad()
 		}
+		exponent = max(-maxExponent, min(exponent, maxExponent))
 	}
 	whole, fraction, hasPoint := strings.Cut(mantissa, ".")
 	digits := strings.TrimPrefix(whole, "-")

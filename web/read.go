@@ -53,9 +53,13 @@ func ReadBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return body, nil
 }
 
+// byteOrderMark is what some editors put before a text; RFC 8259, section 8.1, has it ignored.
+const byteOrderMark = "\ufeff"
+
 // Decode reads one JSON value. Errors are 400 problems that say where and what.
 func Decode[T any](body []byte, lenient bool) (T, error) {
 	var value T
+	body = bytes.TrimPrefix(body, []byte(byteOrderMark))
 	if len(bytes.TrimSpace(body)) == 0 {
 		return value, api.BadRequest("the body is empty; JSON is wanted")
 	}

@@ -178,6 +178,7 @@ func TestBadBodiesAreClientErrors(t *testing.T) {
 		says     string
 	}{
 		"fine":              {`{"name":"a"}`, 200, 200, ""},
+		"byte order mark":   {"\ufeff" + `{"name":"a"}`, 200, 200, ""},
 		"unknown field":     {`{"name":"a","colour":"red"}`, 200, 400, "colour"},
 		"empty":             {``, 400, 400, "empty"},
 		"blank":             {" \n", 400, 400, "empty"},
