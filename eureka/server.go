@@ -527,7 +527,7 @@ type unparsable struct {
 }
 
 func writeUnparsable(w http.ResponseWriter, r *http.Request, cause error) error {
-	v := unparsable{Message: "cannot parse request body", Detail: cause.Error()}
+	v := unparsable{Message: "cannot parse request body", Detail: inWords(cause)}
 	marshal, contentType := xml.Marshal, "application/xml"
 	if wantsJSON(r) {
 		marshal, contentType = json.Marshal, "application/json"
@@ -540,4 +540,18 @@ func writeUnparsable(w http.ResponseWriter, r *http.Request, cause error) error 
 	w.WriteHeader(http.StatusBadRequest)
 	_, _ = w.Write(body) // who has gone away needs no answer
 	return nil
+}
+
+// inWords is why a body cannot be read, without the names of Go's types and functions.
+func inWords(cause error) string {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](cause); ok {
+		return fmt.Sprintf("%q must not be a JSON %s", wrong.Field, wrong.Value)
+	}
+	if number, ok := errors.AsType[*strconv.NumError](cause); ok {
+		return fmt.Sprintf("%q is not a whole number in range", number.Num)
+	}
+	if errors.Is(cause, io.EOF) {
+		return "it is empty or ends early"
+	}
+	return cause.Error()
 }

@@ -123,6 +123,30 @@ func TestBodyIsLimited(t *testing.T) {
 	}
 }
 
+// Whoever sends what cannot be read is told why in words of the protocol, not of Go.
+func TestUnreadableBodiesInWords(t *testing.T) {
+	t.Parallel()
+	s := NewServer(DefaultSettings(), time.Now)
+	for _, test := range []struct{ contentType, body, want string }{
+		{"application/json", `{"instance":5}`, `"instance" must not be a JSON number`},
+		{"application/json", `{"instance":{"leaseInfo":[]}}`, `"instance.leaseInfo" must not be a JSON array`},
+		{"application/json", `{"instance":{"port":{"$":"x"}}}`, `"x" is not a whole number in range`},
+		{"application/json", `{"instance":`, "unexpected end of JSON input"},
+		{"application/xml", `<instance><port enabled="true">x</port></instance>`, `"x" is not a whole number in range`},
+		{"application/xml", `<foo/>`, "the root element is <foo>, want <instance>"},
+		{"application/xml", ``, "it is empty or ends early"},
+	} {
+		r := httptest.NewRequest("POST", "/eureka/apps/SHOP", strings.NewReader(test.body))
+		r.Header.Set("Content-Type", test.contentType)
+		r.Header.Set("Accept", "application/json")
+		w := serve(s, r)
+		var got unparsable
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != http.StatusBadRequest || got.Detail != test.want {
+			t.Errorf("%s = %d %s, want 400 %s", test.body, w.Code, w.Body, test.want)
+		}
+	}
+}
+
 func TestInstancesByStatus(t *testing.T) {
 	t.Parallel()
 	s := NewServer(DefaultSettings(), time.Now)
