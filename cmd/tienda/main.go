@@ -60,6 +60,8 @@ type commands struct {
 	Restore restoreCommand `cmd:"" help:"Bring a server back from a backup and its binary logs."`
 	Cost    costCommand    `cmd:"" help:"Print what an environment costs a month at DigitalOcean, or what plans of Terraform would."`
 
+	Administrator administratorCommand `cmd:"" help:"Make a user who has registered an administrator."`
+
 	StateDoctor stateDoctorCommand `cmd:"" help:"Prove that a bucket can hold the lock of a Terraform state, before it does."`
 
 	Version versionCommand `cmd:"" help:"Print the version."`

@@ -41,6 +41,7 @@ func checkedOnly() map[string]string {
 		"export SPRING_DATASOURCE_USERNAME=tienda SPRING_DATASOURCE_PASSWORD=secret":                                               "needs a MySQL server at a fixed address; TestStory runs on one",
 		"SPRING_CLOUD_CONFIG_SERVER_NATIVE_SEARCHLOCATIONS=file:/etc/tienda bin/tienda run cloud-config":                           "serves on the real port until it is stopped; TestConfigurationOfOnesOwn reads such a folder",
 		"export TIENDA_LOAD_ADMIN_PASSWORD=0000":                                                                                   "takes half a minute; TestLoadOfTheDocuments runs it for two seconds",
+		"bin/tienda administrator ada":                                                                                             "looks at ./data; TestAdministrator has a shop",
 		"bin/tienda audit":                                                                                                         "looks at ./data; TestAuditStatus and TestAuditOfALiveShop do",
 		"bin/tienda cost --environment stage":                                                                                      "prints what TestArchitecture compares",
 		"./test/mariadb.sh go test -race ./order/":                                                                                 "is how these tests are run",
