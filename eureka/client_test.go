@@ -181,6 +181,35 @@ func TestRegistryRestarts(t *testing.T) {
 	})
 }
 
+// TestLeavingNode: nobody is known to a node alone that is about to end, however long its connections live.
+func TestLeavingNode(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		old, successor := running(t, DefaultSettings()), running(t, DefaultSettings())
+		var leaving atomic.Bool
+		old.LeaveWhen(leaving.Load)
+		w := newWire(old)
+		early, late := w.client(), w.client()
+		run(t, early, order(), 30*time.Second)
+		synctest.Wait()
+		leaving.Store(true)
+		run(t, late, &Registration{App: "user-service", IPAddr: "10.0.0.2", Port: 8700}, 30*time.Second)
+		time.Sleep(31 * time.Second) // the early one has sent a heartbeat
+		if late.Registered() || count(old) != 1 {
+			t.Errorf("a node that is about to end registered another: %t, it has %d instances, want 1", late.Registered(), count(old))
+		}
+		w.plug(successor)
+		time.Sleep(maxRetry)
+		if !early.Registered() || !late.Registered() || count(successor) != 2 {
+			t.Errorf("with the successor: Registered() = %t, %t and %d instances; want true, true, 2", early.Registered(), late.Registered(), count(successor))
+		}
+		w.plug(old)
+		if err := early.Deregister(t.Context()); err != nil || count(old) != 0 {
+			t.Errorf("Deregister() = %v, %d instances; want nil, 0: whoever goes is taken out everywhere", err, count(old))
+		}
+	})
+}
+
 func TestForgottenInstanceRegistersAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -84,6 +84,7 @@ type Server struct {
 	zips     sync.Pool // of *gzip.Writer, each of which is most of a megabyte
 	id       string    // tells this node from its peers
 	peers    *Peers    // nil when it is the only node
+	leaving  func() bool
 }
 
 // NewServer returns a server without instances.
@@ -94,6 +95,7 @@ func NewServer(settings Settings, now func() time.Time) *Server {
 		started:  now(),
 		mux:      http.NewServeMux(),
 		id:       rand.Text(),
+		leaving:  func() bool { return false },
 	}
 	for pattern, handle := range map[string]handler{
 		"GET /eureka/apps":                      s.applications,
@@ -119,6 +121,11 @@ func NewServer(settings Settings, now func() time.Time) *Server {
 	}
 	return s
 }
+
+// LeaveWhen has the server refuse registrations and heartbeats with 503 while leaving is true. A client that holds a connection to a node
+// that is about to end would else be known there and nowhere else; so it comes to the node's successor, or to a peer, at once.
+// It is called before the server serves.
+func (s *Server) LeaveWhen(leaving func() bool) { s.leaving = leaving }
 
 // Run evicts instances whose leases have run out, until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
@@ -263,6 +270,9 @@ func (s *Server) instanceByID(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
+	if s.leaving() && !isReplication(r) {
+		return &failure{http.StatusServiceUnavailable, "this node of the registry is about to end, register with another one"}
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return &failure{http.StatusRequestEntityTooLarge, "the request body is larger than 1 MiB"}
@@ -311,6 +321,9 @@ func check(in *Instance, app string) error {
 }
 
 func (s *Server) renew(w http.ResponseWriter, r *http.Request) error {
+	if s.leaving() && !isReplication(r) {
+		return &failure{status: http.StatusServiceUnavailable}
+	}
 	dirty, err := dirtyTimestamp(r)
 	if err != nil {
 		return err

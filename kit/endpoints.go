@@ -100,6 +100,9 @@ func (m *member) endpoints(handler http.Handler) http.Handler {
 	metrics := promhttp.HandlerFor(m.metrics, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(m.log.Handler(), slog.LevelError)})
 	actuator := m.service.Context + "/actuator"
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if m.draining.Load() {
+			w.Header().Set("Connection", "close") // the next connection leads to another instance, where there is one
+		}
 		path := strings.TrimSuffix(r.URL.Path, "/")
 		switch path {
 		case "/livez", actuator + "/health/liveness":

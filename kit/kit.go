@@ -66,6 +66,8 @@ type Env struct {
 	Go func(run func(ctx context.Context) error)
 	// Check adds a condition to /readyz: of the service's own state, never of a neighbour's.
 	Check func(name string, check func(ctx context.Context) error)
+	// Draining tells whether the process goes on serving only until its callers know that it ends; see [Options].
+	Draining func() bool
 	// WarmUp names what is to be done before others call this service; see [Options].
 	WarmUp func(name string, run func(ctx context.Context) error)
 }
@@ -216,7 +218,7 @@ func start(ctx context.Context, opts Options, service Service, fail context.Canc
 	env := &Env{
 		Name: service.Name, Log: m.log, Metrics: m.registerer, HTTP: m.client, Transport: m.traced,
 		Instances: m.instances, Bind: settings.Bind, Watch: settings.watch,
-		DB: m.openDB(ctx, common), Go: m.spawn, Check: m.addCheck, WarmUp: m.addWarmUp,
+		DB: m.openDB(ctx, common), Go: m.spawn, Check: m.addCheck, Draining: m.draining.Load, WarmUp: m.addWarmUp,
 	}
 	handler, err := service.New(ctx, env)
 	if err != nil {

@@ -274,6 +274,41 @@ func TestStopFinishesWhatIsUnderWay(t *testing.T) {
 	}
 }
 
+// TestDrainSendsCallersElsewhere: connections that stand are closed with the next answer and not in the middle of a question, and a service is told.
+func TestDrainSendsCallersElsewhere(t *testing.T) {
+	t.Parallel()
+	service := Service{Name: "slow-service", New: func(_ context.Context, env *Env) (http.Handler, error) {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, env.Draining()) }), nil
+	}}
+	p := run(t, Options{Flags: flags(registryServer(t)), Drain: time.Second}, service)
+	ask := func() (string, bool) {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url("slow-service", "/"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = response.Body.Close() }()
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(body), response.Close
+	}
+	if drains, closes := ask(); drains != "false" || closes {
+		t.Errorf("before: draining %s, connection closed %t; want false, false", drains, closes)
+	}
+	p.stop()
+	for drains, closes := ask(); drains != "true" || !closes; drains, closes = ask() {
+		if drains == "true" {
+			t.Fatal("the connection is kept while it drains")
+		}
+	}
+	p.end()
+}
+
 func TestStartErrorsNameTheService(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")

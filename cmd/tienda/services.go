@@ -54,6 +54,7 @@ func services() []kit.Service {
 					return nil, err
 				}
 				server := eureka.NewServer(settings, time.Now)
+				server.LeaveWhen(env.Draining)
 				env.Go(server.Run)
 				if len(settings.Peers) > 0 {
 					peers, err := eureka.NewPeers(server, settings.Peers, &http.Client{Timeout: 5 * time.Second}, env.Log)
