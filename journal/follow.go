@@ -27,13 +27,18 @@ type Feed struct {
 
 // Follow reads a feed until ctx ends, which is no error. A feed that cannot be read is tried again.
 func Follow(ctx context.Context, db *sqldb.DB, feed Feed, log *slog.Logger) error {
-	failing := false
+	failures := 0 // one after the other
 	for {
 		n, err := FollowOnce(ctx, db, feed)
-		if err != nil && ctx.Err() == nil && !failing {
-			log.WarnContext(ctx, "cannot follow events, trying again", "feed", feed.Name, "err", err)
+		switch {
+		case err == nil:
+			failures = 0
+		case ctx.Err() == nil:
+			// The first says no more than that a shop is opened or closed, one component after the other.
+			if failures++; failures == 2 {
+				log.WarnContext(ctx, "cannot follow events, trying again", "feed", feed.Name, "err", err)
+			}
 		}
-		failing = err != nil
 		if n > 0 && err == nil {
 			continue
 		}

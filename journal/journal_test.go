@@ -1,6 +1,7 @@
 package journal_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -168,6 +169,41 @@ func TestFollowAppliesEachEventOnce(t *testing.T) {
 			t.Errorf("position = %d, %v; want 11, behind events that nobody wants", at, err)
 		}
 	})
+}
+
+// A feed that fails once is no news, one that goes on failing is told once.
+func TestFollowWarnsOfWhatLasts(t *testing.T) {
+	t.Parallel()
+	db := sqldbtest.Open(t, "sqlite", migrations...)
+	for name, test := range map[string]struct {
+		fails []bool // of each reading; those to come succeed
+		want  int
+	}{
+		"once":           {[]bool{true}, 0},
+		"now and then":   {[]bool{true, false, true, false, true}, 0},
+		"twice":          {[]bool{true, true}, 1},
+		"for long":       {[]bool{true, true, true, true, true}, 1},
+		"for long twice": {[]bool{true, true, true, false, true, true, true}, 2},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		var log bytes.Buffer
+		readings := 0
+		err := journal.Follow(ctx, db, journal.Feed{Name: name, Every: time.Microsecond, Read: func(context.Context, int64) ([]api.Event, error) {
+			readings++
+			if readings > len(test.fails) {
+				cancel()
+				return nil, nil
+			}
+			if test.fails[readings-1] {
+				return nil, errors.New("away")
+			}
+			return nil, nil
+		}}, slog.New(slog.NewTextHandler(&log, nil)))
+		if got := strings.Count(log.String(), "cannot follow events"); err != nil || got != test.want {
+			t.Errorf("%s: Follow = %v with %d warnings, want %d:\n%s", name, err, got, test.want, &log)
+		}
+		cancel()
+	}
 }
 
 func FuzzRequestText(f *testing.F) {
