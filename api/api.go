@@ -177,7 +177,7 @@ func (d *Date) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	for _, layout := range []string{"02-01-2006", time.DateOnly} {
-		if t, err := time.Parse(layout, text); err == nil {
+		if t, err := time.Parse(layout, text); err == nil && !t.IsZero() { // the zero date is none
 			*d = Date{t}
 			return nil
 		}

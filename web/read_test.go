@@ -103,6 +103,7 @@ func TestValuesOutOfRangeInWords(t *testing.T) {
 		`{"whole":` + strings.Repeat("9", 500) + `}`: "field whole must be a whole number from -9223372036854775808 to 9223372036854775807, but the number " +
 			strings.Repeat("9", 40) + "… was sent",
 		`{"day":"31-02-2026"}`:                 `field day must be a date as dd-MM-yyyy or yyyy-MM-dd, but the text "31-02-2026" was sent`,
+		`{"day":"01-01-0001"}`:                 `field day must be a date as dd-MM-yyyy or yyyy-MM-dd, but the text "01-01-0001" was sent`,
 		`{"map":{"a":"one"}}`:                  "field map must be a whole number, but a text was sent",
 		`{"list":["a",5]}`:                     "field list must be a text, but a number was sent",
 		`{"object":{"list":[{}]}}`:             "field object.list must be a text, but an object was sent",
