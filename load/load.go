@@ -25,6 +25,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"tienda/api"
@@ -165,12 +166,17 @@ func (r *run) claim() bool { return r.options.Checkouts == 0 || r.claims.Add(-1)
 func (r *run) soldOut() bool { return r.options.Checkouts > 0 && r.claims.Load() <= 0 }
 
 // knock finds out whether the target is a shop that is open, and what it sells. One that asks to come back
-// shortly is about to open: it is asked again for a while.
+// shortly is about to open: it is asked again for a while. So is one that refuses connections, but not for as
+// long, since that may be a wrong address: a cluster needs a moment to find pods that have just got ready.
 func (r *run) knock(ctx context.Context) error {
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, opening)
 	defer cancel()
 	for n := 0; ; n++ {
 		err := r.knockOnce(ctx)
+		if errors.Is(err, syscall.ECONNREFUSED) && time.Since(began) < finding && pause(ctx, backoff(n, 0)) {
+			continue
+		}
 		refused, ok := errors.AsType[*refusal](err)
 		if !ok && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return fmt.Errorf("no answer from %s for %v; is the shop running, and is this the address of its gateway?", r.shop.base, opening)
@@ -181,8 +187,11 @@ func (r *run) knock(ctx context.Context) error {
 	}
 }
 
-// opening is for how long a shop may be about to open.
-const opening = 30 * time.Second
+// opening is for how long a shop may be about to open, finding for how long nobody may listen at its address.
+const (
+	opening = 30 * time.Second
+	finding = 5 * time.Second
+)
 
 func (r *run) knockOnce(ctx context.Context) error {
 	const keys = "/app/.well-known/jwks.json"

@@ -5,12 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -132,7 +134,7 @@ func TestOptions(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("Run = %v, want one line that says %q", err, c.says)
 			}
-			if took := time.Since(began); took > 5*time.Second {
+			if took := time.Since(began); took > finding+5*time.Second {
 				t.Errorf("it took %v to say so", took)
 			}
 		})
@@ -157,6 +159,27 @@ func TestAboutToOpen(t *testing.T) {
 		t.Errorf("Run = %v, %v, want a run once the shop is open", result, err)
 	}
 }
+
+// TestNotYetFound: in a cluster a shop that has just opened refuses connections for a moment.
+func TestNotYetFound(t *testing.T) {
+	t.Parallel()
+	shop := newFakeShop(t, "")
+	o := rushed(shop.URL)
+	var asked atomic.Int64
+	o.HTTP = &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
+		if asked.Add(1) < 3 {
+			return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+		}
+		return http.DefaultTransport.RoundTrip(r)
+	})}
+	if result, err := Run(t.Context(), o); err != nil || len(result.Record) == 0 {
+		t.Errorf("Run = %v, %v, want a run once the shop is found", result, err)
+	}
+}
+
+type transport func(*http.Request) (*http.Response, error)
+
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
 
 func TestParseMix(t *testing.T) {
 	t.Parallel()

@@ -212,7 +212,7 @@ func (c cluster) node(ctx context.Context) error {
 		c.start("kubelet", c.program("kubelet"), "--config="+c.path("kubelet.yaml"), "--kubeconfig="+c.path("pki", "kubelet.kubeconfig"),
 			"--root-dir="+c.path("kubelet"), "--hostname-override="+nodeName, "--node-ip="+nodeAddress),
 		c.start("proxy", c.program("kube-proxy"), "--kubeconfig="+c.path("pki", "proxy.kubeconfig"), "--proxy-mode=iptables", "--cluster-cidr="+podNet,
-			"--hostname-override="+nodeName, "--conntrack-max-per-core=0", "--bind-address="+nodeAddress))
+			"--hostname-override="+nodeName, "--conntrack-max-per-core=0", "--bind-address="+nodeAddress, "--iptables-min-sync-period=100ms"))
 	if err != nil {
 		return err
 	}

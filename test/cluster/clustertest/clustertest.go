@@ -357,7 +357,7 @@ func (l *lines) Write(data []byte) (int, error) {
 	return len(data), nil
 }
 
-// Get asks for a page, with a token if there is one, and is what was answered; anything but 200 is an error.
+// Get asks for a page, with a token if there is one, and is what was answered; anything but success is an error.
 func Get(ctx context.Context, address, token string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -371,7 +371,7 @@ func Get(ctx context.Context, address, token string) ([]byte, error) {
 	return answer(request)
 }
 
-// Post sends JSON, and is what was answered; anything but 200 is an error.
+// Post sends JSON, and is what was answered; anything but success is an error.
 func Post(ctx context.Context, address, body string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -383,7 +383,7 @@ func Post(ctx context.Context, address, body string) ([]byte, error) {
 	return answer(request)
 }
 
-// answer is the body of an answer that is 200.
+// answer is the body of an answer that is a success.
 func answer(request *http.Request) ([]byte, error) {
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
@@ -391,7 +391,7 @@ func answer(request *http.Request) ([]byte, error) {
 	}
 	defer func() { _ = response.Body.Close() }() // it was read
 	body, err := io.ReadAll(io.LimitReader(response.Body, 16<<20))
-	if err == nil && response.StatusCode != http.StatusOK {
+	if err == nil && response.StatusCode/100 != 2 {
 		err = fmt.Errorf("%s %s: %s: %s", request.Method, request.URL, response.Status, body)
 	}
 	return body, err

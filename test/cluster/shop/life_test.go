@@ -155,7 +155,7 @@ func orders(t *testing.T, c clustertest.Cluster) map[int]string {
 		} `json:"collection"`
 	}
 	clustertest.Eventually(t, "the orders are told", time.Minute, func(ctx context.Context) error {
-		token, err := logIn(ctx, gateway)
+		token, err := logIn(ctx, gateway, "admin", "0000") // whom demo data has
 		if err != nil {
 			return err
 		}
@@ -175,9 +175,9 @@ func orders(t *testing.T, c clustertest.Cluster) map[int]string {
 	return found
 }
 
-// logIn is a token of the administrator that demo data has.
-func logIn(ctx context.Context, gateway string) (string, error) {
-	text, err := clustertest.Post(ctx, gateway+"/app/api/authenticate", `{"username":"admin","password":"0000"}`)
+// logIn is a token of somebody.
+func logIn(ctx context.Context, gateway, name, password string) (string, error) {
+	text, err := clustertest.Post(ctx, gateway+"/app/api/authenticate", fmt.Sprintf(`{"username":%q,"password":%q}`, name, password))
 	if err != nil {
 		return "", err
 	}

@@ -4,6 +4,7 @@ package shop_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +38,7 @@ func TestShop(t *testing.T) {
 	}{
 		{"install and buy", install},
 		{"pods are restricted", podSecurity},
+		{"somebody becomes the administrator", administrator},
 		{"every values file is taken", admitted},
 		{"policies are the call graph", policies},
 		{"a setting changes", settings},
@@ -72,6 +74,33 @@ func install(t *testing.T, c clustertest.Cluster) {
 		if s := pod.Status.ContainerStatuses[0]; s.RestartCount > 0 {
 			t.Errorf("%s was started %d times more, after %v", pod.Name, s.RestartCount, s.LastTerminationState.Terminated)
 		}
+	}
+}
+
+// administrator has a customer made the administrator as docs/operations.md tells it.
+func administrator(t *testing.T, c clustertest.Cluster) {
+	gateway := c.Forward(t, namespace, "api-gateway", 8080)
+	const name, password = "ada", "a-long-password-17"
+	body := fmt.Sprintf(`{"firstName":"Ada","lastName":"L","email":"ada@example.com","credential":{"username":%q,"password":%q}}`, name, password)
+	if _, err := clustertest.Post(t.Context(), gateway+"/app/api/users", body); err != nil {
+		t.Fatal(err)
+	}
+	ledger := func() error {
+		token, err := logIn(t.Context(), gateway, name, password)
+		if err == nil {
+			_, err = clustertest.Get(t.Context(), gateway+"/payment-service/api/ledger", token)
+		}
+		return err
+	}
+	if err := ledger(); err == nil || !strings.Contains(err.Error(), "403") {
+		t.Errorf("a customer asks for the ledger: %v, want a 403", err)
+	}
+	said := clustertest.Run(t, "kubectl", "--namespace="+namespace, "exec", "deploy/user-service", "--", "/tienda", "administrator", name)
+	if !strings.Contains(said, "ada is an administrator") {
+		t.Errorf("tienda administrator says %q", said)
+	}
+	if err := ledger(); err != nil {
+		t.Errorf("the administrator asks for the ledger: %v", err)
 	}
 }
 
