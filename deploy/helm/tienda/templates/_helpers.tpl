@@ -332,7 +332,7 @@ spec:
   automountServiceAccountToken: false
   enableServiceLinks: false
   {{- include "tienda.dns" . | nindent 2 }}
-  {{- include "tienda.priorityClass" (dict "root" $ "priority" "normal") | nindent 2 }}
+  {{- include "tienda.priorityClass" (dict "root" $ "priority" "backup") | nindent 2 }}
   securityContext: {{- include "tienda.podSecurity" 65532 | nindent 4 }}
   {{- with $.Values.imagePullSecrets }}
   imagePullSecrets: {{- toYaml . | nindent 4 }}
