@@ -81,10 +81,10 @@ type Server struct {
 	now      func() time.Time
 	started  time.Time
 	mux      *http.ServeMux
-	zips     sync.Pool // of *gzip.Writer, each of which is most of a megabyte
-	id       string    // tells this node from its peers
-	peers    *Peers    // nil when it is the only node
-	leaving  func() bool
+	zips     sync.Pool   // of *gzip.Writer, each of which is most of a megabyte
+	id       string      // tells this node from its peers
+	peers    *Peers      // nil when it is the only node
+	leaving  func() bool // see LeaveWhen
 }
 
 // NewServer returns a server without instances.

@@ -208,6 +208,7 @@ func (c cluster) node(ctx context.Context) error {
 	if err := c.cgroups(); err != nil {
 		return err
 	}
+	// Rules follow pods within a tenth of a second and not within one: until then a Service whose pods are ready refuses connections.
 	err := errors.Join(
 		c.start("kubelet", c.program("kubelet"), "--config="+c.path("kubelet.yaml"), "--kubeconfig="+c.path("pki", "kubelet.kubeconfig"),
 			"--root-dir="+c.path("kubelet"), "--hostname-override="+nodeName, "--node-ip="+nodeAddress),
