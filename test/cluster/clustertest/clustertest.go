@@ -208,7 +208,10 @@ func (c Cluster) Explain(t *testing.T, namespace string) {
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 		defer cancel()
-		for _, args := range [][]string{{"get", "pods", "--output=wide"}, {"get", "events", "--field-selector=type=Warning", "--sort-by=.lastTimestamp"}} {
+		for _, args := range [][]string{
+			{"get", "pods", "--output=wide"}, {"get", "events", "--field-selector=type=Warning", "--sort-by=.lastTimestamp"},
+			{"get", "events", "--field-selector=reason=Preempted", "--sort-by=.lastTimestamp"}, // which is normal
+		} {
 			text, err := TryRun(ctx, "kubectl", append([]string{"--namespace=" + namespace}, args...)...)
 			t.Logf("kubectl %s\n%s%v", strings.Join(args, " "), text, err)
 		}
