@@ -101,8 +101,10 @@ func served(t *testing.T, c clustertest.Cluster) string {
 func keeps(t *testing.T, c clustertest.Cluster) {
 	sold := orders(t, c)
 	said := helm(t, c, "uninstall")
-	if !strings.Contains(said, "kept") || !strings.Contains(said, "[Secret] database") {
-		t.Errorf("helm uninstall says %q, want it to name what it keeps", said)
+	for _, kept := range []string{"[Secret] database", "[ConfigMap] data-mysql-0-is-kept"} {
+		if !strings.Contains(said, kept) {
+			t.Errorf("helm uninstall says %q, want it to name what it keeps: %s", said, kept)
+		}
 	}
 	c.Kill(t, namespace, "app.kubernetes.io/component in (edge, business, infrastructure)") // they would drain for half a minute
 	clustertest.Eventually(t, "all pods are gone", rollout, func(context.Context) error {
