@@ -1,9 +1,9 @@
 // Package favourite is favourite-service: what users like, since when.
 //
 // A favourite is nothing but its key of user, product and moment, so that writing it again changes
-// nothing. Its one table is favourites. It asks user-service and product-service to fill in what it
-// shows, and shows the bare ids when they do not answer; it follows the events of user-service and
-// forgets the favourites of users who are deleted.
+// nothing. Its tables are favourites and deleted_users. It asks user-service and product-service to fill in
+// what it shows, and shows the bare ids when they do not answer; it follows the events of user-service,
+// forgets the favourites of users who are deleted, and takes no others of them.
 package favourite
 
 import (
@@ -25,7 +25,7 @@ import (
 //go:embed migrations/*.sql
 var files embed.FS
 
-// Migrations creates the table of the service; they go together with those of the journal.
+// Migrations creates the tables of the service; they go together with those of the journal.
 var Migrations = sqldb.Migrations{Name: "favourite", Files: files}
 
 // Neighbours are the services that favourite-service calls. *api.Client is one.
@@ -107,14 +107,40 @@ func (s *Service) usersFeed() journal.Feed {
 		},
 		Wants: func(event api.Event) bool { return event.Kind == "user" && event.Change == "DELETED" },
 		Apply: func(ctx context.Context, tx *sqldb.Tx, event api.Event) error {
-			n, err := tx.Exec(ctx, `DELETE FROM favourites WHERE user_id = ?`, event.Subject)
-			if err != nil || n == 0 {
-				return err
-			}
-			return journal.Append(ctx, tx, "favourite", event.Subject, "ANONYMISED", nil, s.now())
+			return forget(ctx, tx, event.Subject, s.now())
 		},
 		Every: followEvery,
 	}
+}
+
+// forget removes what a deleted user liked and sees to it that nothing is added. For that no isolation level is
+// relied on: this notes the user and then looks for favourites, and [Service.save] writes a favourite and then looks
+// for the user. Both look with locks, for which a row that is not committed is one to wait for: whoever looks second
+// finds what the other wrote, and of two that wait for each other the engine runs one again.
+func forget(ctx context.Context, tx *sqldb.Tx, user api.ID, now time.Time) error {
+	_, err := tx.Exec(ctx, `INSERT INTO deleted_users (user_id, created_at) VALUES (?, ?)`, user, sqldb.Instant(now))
+	if err != nil && !errors.Is(err, sqldb.ErrConflict) { // the event may come again
+		return fmt.Errorf("note that user %d is deleted: %w", user, err)
+	}
+	n, err := tx.Exec(ctx, `DELETE FROM favourites WHERE user_id = ?`, user)
+	if err != nil || n == 0 {
+		return err
+	}
+	return journal.Append(ctx, tx, "favourite", user, "ANONYMISED", nil, now)
+}
+
+// refuseDeleted ends a transaction that has written something for a user who is deleted. The answer is that of
+// user-service to whoever writes for a user who does not exist.
+func refuseDeleted(ctx context.Context, tx *sqldb.Tx, user api.ID) error {
+	var one int
+	err := tx.LockRow(ctx, `SELECT 1 FROM deleted_users WHERE user_id = ?`, user).Scan(&one)
+	if errors.Is(err, sqldb.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look whether user %d is deleted: %w", user, err)
+	}
+	return api.Invalid(api.FieldError{Field: "userId", Reason: fmt.Sprintf("names no user: %d has been deleted", user)})
 }
 
 func noFavourite(key api.Favourite) error {
@@ -211,7 +237,7 @@ func (s *Service) get(w http.ResponseWriter, r *http.Request, key api.Favourite)
 }
 
 // save writes a favourite that may exist already. Whether user and product exist is not asked, as in
-// the original system.
+// the original system; users who are deleted are known.
 func (s *Service) save(w http.ResponseWriter, r *http.Request) error {
 	favourite, err := bodyKey(w, r)
 	if err != nil {
@@ -227,6 +253,9 @@ func (s *Service) save(w http.ResponseWriter, r *http.Request) error {
 			favourite.UserID, favourite.ProductID, sqldb.Instant(favourite.LikeDate.Time), sqldb.Instant(now))
 		if err != nil {
 			return fmt.Errorf("insert favourite: %w", err)
+		}
+		if err := refuseDeleted(ctx, tx, favourite.UserID); err != nil {
+			return err
 		}
 		return journal.Append(ctx, tx, "favourite", favourite.UserID, "CREATED", favourite, now)
 	})

@@ -60,7 +60,7 @@ func lockCart(ctx context.Context, tx *sqldb.Tx, caller auth.Caller, id api.ID) 
 }
 
 // insertCart writes a new, open cart; mine makes it the one of carts/mine, of which a user has one:
-// a second is sqldb.ErrConflict.
+// a second is sqldb.ErrConflict. A deleted user gets none.
 func insertCart(ctx context.Context, tx *sqldb.Tx, user api.ID, mine bool, now time.Time) (cart, error) {
 	var key *int64
 	if mine {
@@ -70,6 +70,9 @@ func insertCart(ctx context.Context, tx *sqldb.Tx, user api.ID, mine bool, now t
 		int64(user), api.CartOpen, key, false, sqldb.Instant(now), sqldb.Instant(now))
 	if err != nil {
 		return cart{}, fmt.Errorf("insert cart: %w", err)
+	}
+	if err := refuseDeleted(ctx, tx, user); err != nil {
+		return cart{}, err
 	}
 	c := cart{id: api.ID(id), userID: user, state: api.CartOpen, version: 1}
 	return c, cartEvent(ctx, tx, c, "CREATED", now)
@@ -83,11 +86,14 @@ func myCartRow(ctx context.Context, q sqldb.Querier, user api.ID) (cart, error) 
 	return scanCart(q.QueryRow(ctx, `SELECT `+cartColumns+` FROM carts WHERE open_key = ?`, int64(user)).Scan)
 }
 
-// giveCart hands a cart and its plain orders to another user.
+// giveCart hands a cart and its plain orders to another user, who must not be deleted.
 func giveCart(ctx context.Context, tx *sqldb.Tx, c cart, user api.ID, now time.Time) error {
 	_, err := tx.Exec(ctx, `UPDATE carts SET user_id = ?, open_key = NULL, version = version + 1, updated_at = ? WHERE cart_id = ?`, int64(user), sqldb.Instant(now), int64(c.id))
 	if err != nil {
 		return fmt.Errorf("update cart %d: %w", c.id, err)
+	}
+	if err := refuseDeleted(ctx, tx, user); err != nil {
+		return err
 	}
 	_, err = tx.Exec(ctx, `UPDATE orders SET user_id = ?, version = version + 1, updated_at = ? WHERE cart_id = ? AND status = ?`,
 		int64(user), sqldb.Instant(now), int64(c.id), api.OrderCreated)
@@ -176,16 +182,21 @@ func closeCart(ctx context.Context, tx *sqldb.Tx, c cart, now time.Time) error {
 // retireCarts empties and closes the open carts of a user who is gone. A cart in checkout is closed
 // when that ends.
 func retireCarts(ctx context.Context, tx *sqldb.Tx, user api.ID, now time.Time) error {
-	_, err := tx.Exec(ctx, `UPDATE carts SET retired = ?, version = version + 1, updated_at = ? WHERE user_id = ? AND state <> ?`,
+	// An UPDATE that MySQL does by reading the whole table passes by rows that are not committed; this waits for them.
+	carts, err := sqldb.LockAll(ctx, tx, scanCart, `SELECT `+cartColumns+` FROM carts WHERE user_id = ? ORDER BY cart_id`, int64(user))
+	if err != nil {
+		return fmt.Errorf("carts of user %d: %w", user, err)
+	}
+	_, err = tx.Exec(ctx, `UPDATE carts SET retired = ?, version = version + 1, updated_at = ? WHERE user_id = ? AND state <> ?`,
 		true, sqldb.Instant(now), int64(user), api.CartClosed)
 	if err != nil {
 		return fmt.Errorf("retire carts of user %d: %w", user, err)
 	}
-	carts, err := sqldb.All(ctx, tx, scanCart, `SELECT `+cartColumns+` FROM carts WHERE user_id = ? AND state = ? ORDER BY cart_id`, int64(user), api.CartOpen)
-	if err != nil {
-		return fmt.Errorf("carts of user %d: %w", user, err)
-	}
 	for _, c := range carts {
+		if c.state != api.CartOpen {
+			continue
+		}
+		c.retired = true
 		if err := closeCart(ctx, tx, c, now); err != nil {
 			return err
 		}

@@ -1,7 +1,7 @@
 // Package order is order-service: orders, carts, and the checkout that turns one into the other.
 //
-// Its tables are carts and cart_items; orders, order_lines and order_transitions (the history);
-// and sagas. A checkout writes the order and its saga in one transaction; from then on the saga is
+// Its tables are carts and cart_items; orders, order_lines and order_transitions (the history); sagas;
+// and deleted_users, for whom nothing is written any more. A checkout writes the order and its saga in one transaction; from then on the saga is
 // driven to an end by whichever replica holds its lease, whatever dies in between:
 //
 //	reserve stock → authorise → capture → commit stock → create shipment → CONFIRMED
@@ -240,8 +240,12 @@ func (s *Service) follow(ctx context.Context, service string, wants func(api.Eve
 
 func isUserGone(event api.Event) bool { return event.Kind == "user" && event.Change == "DELETED" }
 
-// applyUserEvent empties and closes the carts of a user who is gone. Orders stay for their retention.
+// applyUserEvent empties and closes the carts of a user who is gone, for whom there will be no others. Orders
+// stay for their retention.
 func (s *Service) applyUserEvent(ctx context.Context, tx *sqldb.Tx, event api.Event) error {
+	if err := rememberDeleted(ctx, tx, event.Subject, s.now()); err != nil {
+		return err
+	}
 	return retireCarts(ctx, tx, event.Subject, s.now())
 }
 

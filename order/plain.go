@@ -215,13 +215,16 @@ func (s *Service) updateOrder(w http.ResponseWriter, r *http.Request, id api.ID,
 	return true, web.JSON(w, http.StatusOK, s.orderView(o))
 }
 
-// ownerOfCart locks the cart that a plain order is for and returns whose it is.
+// ownerOfCart locks the cart that a plain order is for and returns whose it is: nobody's who is deleted.
 func ownerOfCart(ctx context.Context, tx *sqldb.Tx, id api.ID) (api.ID, error) {
 	c, err := lockCart(ctx, tx, auth.CallerOf(ctx), id)
 	if api.IsStatus(err, http.StatusNotFound) {
 		return 0, api.Invalid(api.FieldError{Field: "cart.cartId", Reason: fmt.Sprintf("names no cart: %d", id)})
 	}
-	return c.userID, err
+	if err != nil {
+		return 0, err
+	}
+	return c.userID, refuseDeleted(ctx, tx, c.userID)
 }
 
 // applyPlain sets the fields of an order that are given.

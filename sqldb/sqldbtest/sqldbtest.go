@@ -50,7 +50,12 @@ func Engines() []string {
 // Open returns a fresh database on one engine, closed and removed when the test ends.
 func Open(tb testing.TB, engine string, migrations ...sqldb.Migrations) *sqldb.DB {
 	tb.Helper()
-	db, err := sqldb.Open(tb.Context(), Config(tb, engine), migrations...)
+	return open(tb, engine, Config(tb, engine), migrations)
+}
+
+func open(tb testing.TB, engine string, config sqldb.Config, migrations []sqldb.Migrations) *sqldb.DB {
+	tb.Helper()
+	db, err := sqldb.Open(tb.Context(), config, migrations...)
 	if err != nil {
 		tb.Fatalf("open %s: %v", engine, err)
 	}
