@@ -17,7 +17,7 @@ import (
 )
 
 // TestStory walks the way of a customer through the gateway and then looks at what it left: the
-// order, the payment, the shipment, the trace, and no secret anywhere.
+// order, the payment, the shipment, the trace, and no secret anywhere. In the end the customer leaves for good.
 func TestStory(t *testing.T) {
 	t.Parallel()
 	eachEngine(t, func(t *testing.T, s *system) {
@@ -71,9 +71,32 @@ func TestStory(t *testing.T) {
 		}
 		s.ship(token, order)
 		s.call(http.StatusConflict, request{method: "POST", path: fmt.Sprintf("/order-service/api/orders/%d/cancel", order.OrderID), token: token, body: `{"reason":"late"}`, header: key("cancel")})
+		s.farewell(ada.UserID, "ada", password, token, order)
 		s.end()
 		s.noSecrets(password, token)
 	})
+}
+
+// farewell deletes a user and looks at what the token that is left can still do.
+func (s *system) farewell(user api.ID, username, password, token string, order api.Order) {
+	s.tb.Helper()
+	liked := fmt.Sprintf(`{"userId":%d,"productId":1,"likeDate":"04-11-2025__23:52:00:805000"}`, user)
+	mine, like := request{method: "GET", path: "/order-service/api/carts/mine", token: token}, request{method: "POST", path: "/favourite-service/api/favourites", token: token, body: liked}
+	s.call(http.StatusOK, mine)
+	s.call(http.StatusCreated, like)
+	s.call(http.StatusOK, request{method: "DELETE", path: fmt.Sprintf("/app/api/users/%d", user), token: token})
+	s.call(http.StatusNotFound, request{method: "GET", path: "/app/api/me", token: token})
+	s.call(http.StatusUnauthorized, request{method: "POST", path: "/app/api/authenticate", body: fmt.Sprintf(`{"username":%q,"password":%q}`, username, password)})
+	s.eventually("nothing can be put into a cart or liked by a deleted user", func() bool {
+		cart, errCart := s.try(mine)
+		favourite, errFavourite := s.try(like)
+		return errCart == nil && errFavourite == nil && cart.status == http.StatusUnprocessableEntity && favourite.status == http.StatusUnprocessableEntity
+	})
+	s.call(http.StatusOK, request{method: "GET", path: fmt.Sprintf("/order-service/api/orders/%d", order.OrderID), token: token})
+	left := request{method: "GET", path: fmt.Sprintf("/favourite-service/api/favourites?userId=%d", user), token: s.login("admin", "0000")}
+	if got := s.call(http.StatusOK, left); !bytes.Contains(got.body, []byte(`"collection":[]`)) {
+		s.tb.Errorf("favourites of a deleted user = %s", got.body)
+	}
 }
 
 func (s *system) stock(product api.ID) (stock api.Stock) {
