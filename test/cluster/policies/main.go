@@ -99,7 +99,7 @@ type judge struct {
 	packets *nfqueue.Nfqueue
 }
 
-// watch follows pods, namespaces and policies, and returns when all of them are known.
+// watch reaches the cluster and the node's container runtime, and follows what the verdicts depend on.
 func (j *judge) watch(ctx context.Context) error {
 	config, err := clientcmd.BuildConfigFromFlags("", j.config)
 	if err != nil {
@@ -109,13 +109,18 @@ func (j *judge) watch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	factory := informers.NewSharedInformerFactory(client, 0)
-	namespaces, pods, policies := factory.Core().V1().Namespaces(), factory.Core().V1().Pods(), factory.Networking().V1().NetworkPolicies()
-	resolver, err := podinfo.NewInformerResolver(pods.Informer())
+	started, err := newSandboxes(j.runtime)
 	if err != nil {
 		return err
 	}
-	started, err := newSandboxes(j.runtime)
+	return j.follow(ctx, client, started)
+}
+
+// follow keeps up with pods, namespaces and policies, and returns when all of them are known. What started knows, the cluster may not have heard of yet.
+func (j *judge) follow(ctx context.Context, client kubernetes.Interface, started podinfo.IPResolver) error {
+	factory := informers.NewSharedInformerFactory(client, 0)
+	namespaces, pods, policies := factory.Core().V1().Namespaces(), factory.Core().V1().Pods(), factory.Networking().V1().NetworkPolicies()
+	resolver, err := podinfo.NewInformerResolver(pods.Informer())
 	if err != nil {
 		return err
 	}
