@@ -398,3 +398,37 @@ func FuzzRegister(f *testing.F) {
 		}
 	})
 }
+
+// A token says what held when it was made: whoever was an administrator then and is none now is a user like others, and can make nobody an
+// administrator.
+func TestStanding(t *testing.T) {
+	t.Parallel()
+	sqldbtest.Each(t, migrations(), func(t *testing.T, db *sqldb.DB) {
+		f := newFixture(t, db)
+		const proofs, own, other = "/api/verificationTokens", "/api/users/1", "/api/credentials/2"
+		const administrator, customer = `{"roleBasedAuthority":"ROLE_ADMIN"}`, `{"roleBasedAuthority":"ROLE_USER"}`
+		set := func(body string) { f.want(200, "admin:4", "PUT", "/api/credentials/1", body) }
+		mayNot := func() {
+			t.Helper()
+			f.want(403, "admin:1", "GET", proofs, "")
+			f.want(404, "admin:1", "PUT", other, administrator) // somebody else's, which a user does not see
+			f.want(403, "admin:1", "PUT", "/api/credentials/1", `{"isCredentialsNonExpired":false}`)
+			f.want(200, "admin:1", "GET", own, "")
+		}
+		mayNot() // user 1 is a customer, whatever the token says
+		set(administrator)
+		f.want(200, "admin:1", "GET", proofs, "")
+		set(`{"isAccountNonLocked":false}`)
+		mayNot()
+		f.want(403, "admin:1", "PUT", "/api/credentials/1", `{"isAccountNonLocked":true}`)
+		set(`{"isAccountNonLocked":true}`)
+		f.want(200, "admin:1", "PUT", other, administrator)
+		set(customer)
+		mayNot()
+		f.want(403, "user:2", "GET", proofs, "") // and nobody gets what their token does not say
+		set(administrator)
+		f.want(200, "admin:4", "DELETE", own, "")
+		f.want(403, "admin:1", "GET", proofs, "")
+		f.want(404, "admin:1", "PUT", "/api/credentials/4", customer)
+	})
+}

@@ -59,7 +59,14 @@ func newFixture(t *testing.T, db *sqldb.DB, adjust ...func(*Settings, *web.API))
 		t.Fatalf("Demo() = %v", err)
 	}
 	settings := DefaultSettings()
-	served := web.API{Name: "user-service", Context: "/user-service", Verify: verify, Log: slog.New(slog.DiscardHandler)}
+	served := web.API{Name: "user-service", Context: "/user-service", Log: slog.New(slog.DiscardHandler)}
+	served.Verify = func(ctx context.Context, token string) (auth.Caller, error) {
+		caller, err := verify(ctx, token)
+		if err != nil {
+			return caller, err
+		}
+		return f.service.Standing(ctx, caller)
+	}
 	for _, adjust := range adjust {
 		adjust(&settings, &served)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"strings"
@@ -30,6 +31,12 @@ func TestAdministrator(t *testing.T) {
 		s.call(http.StatusForbidden, ledger) // a token says what held when it was made
 		ledger.token = s.login("ada", "a-long-password-17")
 		s.call(http.StatusOK, ledger)
+		proofs := request{method: "GET", path: "/user-service/api/verificationTokens", token: ledger.token}
+		s.call(http.StatusOK, proofs)
+		var credential struct{ CredentialID int }
+		s.call(http.StatusOK, request{method: "GET", path: "/user-service/api/credentials/username/ada", token: ledger.token}).decode(t, &credential)
+		s.call(http.StatusOK, request{method: "PUT", path: fmt.Sprintf("/user-service/api/credentials/%d", credential.CredentialID), token: s.login("admin", "0000"), body: `{"roleBasedAuthority":"ROLE_USER"}`})
+		s.call(http.StatusForbidden, proofs) // where administrators are made, what holds now is asked
 		if _, err := grant("nobody"); err == nil || !strings.Contains(err.Error(), `nobody has the username "nobody": register it first`) {
 			t.Errorf("administrator nobody = %v", err)
 		}

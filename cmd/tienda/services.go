@@ -96,6 +96,7 @@ func services() []kit.Service {
 				service := user.New(db, settings, env.Log, time.Now)
 				env.Go(service.Run)
 				shop.verifier = auth.NewVerifier(service.KeySet, shop.trusted, time.Now) // the keys are its own
+				shop.standing = service.Standing
 				return shop.serve(env, service.Routes())
 			}},
 		{Name: "product-service", Title: "Product service", Port: 8500, Context: "/product-service", Needs: []string{"proxy-client"},
