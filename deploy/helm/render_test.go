@@ -91,6 +91,15 @@ func variants() []variant {
 		set("fixed numbers", "{defaults: {autoscaling: {enabled: false}, replicas: {min: 2}}, priorityClasses: {create: false}}"),
 		set("memory", "defaults: {autoscaling: {memory: 64Mi}, resources: {limits: {memory: 1Gi}}, env: {GODEBUG: madvdontneed=1}, podAnnotations: {a.example/b: c}}"),
 		set("digest and pull secrets", "{image: {repository: registry.example.com/tienda, digest: 'sha256:"+strings.Repeat("a", 64)+"'}, imagePullSecrets: [{name: registry}]}"),
+		{name: "texts that look like numbers and the like", release: "123", namespace: "1e3", values: "{image: {tag: '1', repository: 'off'}, " +
+			"database: {existingSecret: '123', mysql: {storage: {className: 'yes'}, snapshots: {enabled: true, className: 'no'}}}, " +
+			"entry: {maxBodySize: '4', host: '1.2', className: '1', namespace: '2', tls: {secretName: '123', issuer: 'true'}}, monitoring: {namespace: '3'}, " +
+			"networkPolicy: {dns: {namespace: '4', app: '5'}}, mesh: {enabled: true, namespace: '6'}, baseline: {create: true}, test: {address: 10.0.0.7}, " +
+			"shop: {profiles: ['on'], stripe: {existingSecret: '7'}, settings: {'1': '2'}}, priorityClasses: {database: '1'}, imagePullSecrets: [{name: '1'}], " +
+			"services: {'on': {port: 8950, context: '/1', database: true, env: {GODEBUG: '1'}, podAnnotations: {'1': '2'}}}, " +
+			"backup: {bucket: 'https://1/2', region: '1', owner: '0', existingSecret: '1', recipients: [age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p], restoreTest: {identitySecret: '1'}}}"},
+		set("an account that looks like a number", "{database: {mode: external, existingSecret: '1', external: {host: '1.2', adminUser: '7', caSecret: '1', sslMode: VERIFY_CA}}, "+backups[1:]),
+		set("a long tag", "image: {tag: "+strings.Repeat("a.", 60)+"b}"),
 		set("settings", "shop: {settings: {application.yml: 'logging: {level: {root: debug}}'}}"),
 		set("a component of one's own", "services: {review-service: {port: 8950, context: /review-service, needs: [user-service, proxy-client], database: true}}"),
 	}

@@ -1,7 +1,7 @@
 {{- /* Labels of every object; component is what it belongs to. */ -}}
 {{- define "tienda.labels" -}}
 {{ include "tienda.podLabels" . }}
-app.kubernetes.io/version: {{ .root.Values.image.tag | default .root.Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ .root.Values.image.tag | default .root.Chart.AppVersion | trunc 63 | trimAll "-_." | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
 {{- end }}
@@ -14,8 +14,8 @@ app.kubernetes.io/part-of: tienda
 {{- end }}
 
 {{- define "tienda.selector" -}}
-app.kubernetes.io/name: {{ .name }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ .name | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- end }}
 
 {{- define "tienda.image" -}}
@@ -136,7 +136,7 @@ kept at its root: the pods carry the checksum of what the ConfigMap has. */ -}}
 {{- define "tienda.databaseCAVolume" -}}
 {{- with include "tienda.databaseCA" . }}
 - name: database-ca
-  secret: {secretName: {{ . }}, items: [{key: ca.crt, path: ca.crt}], defaultMode: 0440}
+  secret: {secretName: {{ . | quote }}, items: [{key: ca.crt, path: ca.crt}], defaultMode: 0440}
 {{- end }}
 {{- end }}
 
@@ -145,9 +145,9 @@ kept at its root: the pods carry the checksum of what the ConfigMap has. */ -}}
 - name: SPRING_DATASOURCE_URL
   value: jdbc:mysql://{{ include "tienda.databaseHost" .root }}:{{ include "tienda.databasePort" .root }}/{{ include "tienda.schema" . }}{{ include "tienda.databaseQuery" .root }}
 - name: SPRING_DATASOURCE_USERNAME
-  value: {{ include "tienda.schema" . }}
+  value: {{ include "tienda.schema" . | quote }}
 - name: SPRING_DATASOURCE_PASSWORD
-  valueFrom: {secretKeyRef: {name: {{ .secret }}, key: {{ include "tienda.schema" . }}}}
+  valueFrom: {secretKeyRef: {name: {{ .secret | quote }}, key: {{ include "tienda.schema" . | quote }}}}
 {{- end }}
 
 {{- define "tienda.goMemoryLimit" -}}
@@ -200,7 +200,7 @@ capabilities: {drop: [ALL]}
 - to:
     {{- if eq .Values.database.mode "external" }}
     {{- range .Values.database.external.cidrs }}
-    - ipBlock: {cidr: {{ . }}}
+    - ipBlock: {cidr: {{ . | quote }}}
     {{- end }}
     {{- else if eq .Values.database.mode "percona" }}
     - podSelector:
@@ -290,17 +290,17 @@ template:
     {{- end }}
     containers:
       - name: accounts
-        image: {{ include "tienda.databaseImage" .root }}
+        image: {{ include "tienda.databaseImage" .root | quote }}
         imagePullPolicy: {{ .root.Values.database.image.pullPolicy }}
         command: [bash, -c]
         args:
           - | {{- include "tienda.accounts" .root | nindent 12 }}
         env:
           - {name: DATABASE_SCHEMAS, value: {{ include "tienda.schemas" .root | quote }}}
-          - {name: DATABASE_HOST, value: {{ include "tienda.databaseHost" .root }}}
+          - {name: DATABASE_HOST, value: {{ include "tienda.databaseHost" .root | quote }}}
           - {name: DATABASE_PORT, value: {{ include "tienda.databasePort" .root | quote }}}
           {{- if eq .root.Values.database.mode "external" }}
-          - {name: DATABASE_ADMIN, value: {{ .root.Values.database.external.adminUser }}}
+          - {name: DATABASE_ADMIN, value: {{ .root.Values.database.external.adminUser | quote }}}
           - {name: DATABASE_OPTIONS, value: --ssl-mode={{ .root.Values.database.external.sslMode }}{{ if include "tienda.databaseCA" .root }} --ssl-ca=/run/database-ca/ca.crt{{ end }}}
           {{- else }}
           - {name: DATABASE_ADMIN, value: root}
@@ -315,7 +315,7 @@ template:
           {{- include "tienda.databaseCAMount" .root | nindent 10 }}
     volumes:
       - name: database
-        secret: {secretName: {{ .secret }}, defaultMode: 0440}
+        secret: {secretName: {{ .secret | quote }}, defaultMode: 0440}
       {{- include "tienda.databaseCAVolume" .root | nindent 6 }}
 {{- end }}
 
@@ -339,7 +339,7 @@ spec:
   {{- end }}
   initContainers:
     - name: program
-      image: {{ include "tienda.image" $ }}
+      image: {{ include "tienda.image" $ | quote }}
       imagePullPolicy: {{ $.Values.image.pullPolicy }}
       args: [backup, install, /opt/tienda]
       resources:
@@ -349,7 +349,7 @@ spec:
       volumeMounts:
         - {name: program, mountPath: /opt/tienda}
   containers:
-    - name: {{ .name }}
+    - name: {{ .name | quote }}
       image: {{ $.Values.backup.image.repository }}:{{ $.Values.backup.image.tag }}
       imagePullPolicy: {{ $.Values.backup.image.pullPolicy }}
       command: [/opt/tienda/tienda]
@@ -357,7 +357,7 @@ spec:
       env:
         - {name: TIENDA_BACKUP_BUCKET, value: {{ $.Values.backup.bucket | quote }}}
         {{- with $.Values.backup.region }}
-        - {name: TIENDA_BACKUP_REGION, value: {{ . }}}
+        - {name: TIENDA_BACKUP_REGION, value: {{ . | quote }}}
         {{- end }}
         - name: TIENDA_BACKUP_OWNER
           {{- with $.Values.backup.owner }}
@@ -366,9 +366,9 @@ spec:
           valueFrom: {configMapKeyRef: {name: backup-owner, key: owner}}
           {{- end }}
         - name: AWS_ACCESS_KEY_ID
-          valueFrom: {secretKeyRef: {name: {{ $.Values.backup.existingSecret }}, key: access-key}}
+          valueFrom: {secretKeyRef: {name: {{ $.Values.backup.existingSecret | quote }}, key: access-key}}
         - name: AWS_SECRET_ACCESS_KEY
-          valueFrom: {secretKeyRef: {name: {{ $.Values.backup.existingSecret }}, key: secret-key}}
+          valueFrom: {secretKeyRef: {name: {{ $.Values.backup.existingSecret | quote }}, key: secret-key}}
         {{- if .identity }}
         - {name: TIENDA_BACKUP_IDENTITY_FILE, value: /run/identity/identity}
         {{- else }}
@@ -408,13 +408,13 @@ spec:
     - name: program
       emptyDir: {sizeLimit: 128Mi}
     - name: spool
-      emptyDir: {sizeLimit: {{ .space }}}
+      emptyDir: {sizeLimit: {{ .space | quote }}}
     {{- if .login }}
     {{- include "tienda.databaseCAVolume" $ | nindent 4 }}
     {{- end }}
     {{- if .identity }}
     - name: identity
-      secret: {secretName: {{ .identity }}, items: [{key: identity, path: identity}], defaultMode: 0440}
+      secret: {secretName: {{ .identity | quote }}, items: [{key: identity, path: identity}], defaultMode: 0440}
     {{- end }}
 {{- end }}
 
@@ -425,9 +425,9 @@ spec:
 - name: SPRING_DATASOURCE_URL
   value: jdbc:mysql://{{ include "tienda.databaseHost" . }}:{{ include "tienda.databasePort" . }}/{{ include "tienda.databaseQuery" . }}
 - name: SPRING_DATASOURCE_USERNAME
-  value: {{ $user }}
+  value: {{ $user | quote }}
 - name: SPRING_DATASOURCE_PASSWORD
-  valueFrom: {secretKeyRef: {name: {{ include "tienda.databaseSecret" . }}, key: root-password}}
+  valueFrom: {secretKeyRef: {name: {{ include "tienda.databaseSecret" . | quote }}, key: root-password}}
 {{- end }}
 
 {{- /* The rule by which a policy lets a pod reach the bucket. */ -}}
@@ -436,7 +436,7 @@ spec:
 {{- $port := regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (ternary "80" "443" (eq $url.scheme "http")) -}}
 - to:
     {{- range .Values.backup.cidrs }}
-    - ipBlock: {cidr: {{ . }}}
+    - ipBlock: {cidr: {{ . | quote }}}
     {{- end }}
   ports:
     - {protocol: TCP, port: {{ $port }}}
@@ -446,5 +446,5 @@ spec:
 {{- define "tienda.backupsOfDatabase" -}}
 matchExpressions:
   - {key: app.kubernetes.io/name, operator: In, values: [backup, backup-ship, restore]}
-  - {key: app.kubernetes.io/instance, operator: In, values: [{{ .Release.Name }}]}
+  - {key: app.kubernetes.io/instance, operator: In, values: [{{ .Release.Name | quote }}]}
 {{- end }}
