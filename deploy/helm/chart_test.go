@@ -289,9 +289,9 @@ func TestRefusals(t *testing.T) {
 		{"external without passwords", "database: {mode: external, external: {host: db}}", "database.existingSecret is empty"},
 		{"a look without an authority", "database: {mode: external, existingSecret: x, external: {host: db, sslMode: VERIFY_CA}}", "database.external.caSecret is empty"},
 		{"an authority without a look", "database: {mode: external, existingSecret: x, external: {host: db, caSecret: x}}", "set it to VERIFY_IDENTITY"},
-		{"snapshots of nothing", "database: {mode: percona, patienceSeconds: 900, mysql: {snapshots: {enabled: true}}}", "there is no volume of ours"},
-		{"percona without patience", "database: {mode: percona}", "Set 900."},
-		{"an even number of servers", "database: {mode: percona, patienceSeconds: 900, percona: {size: 4}}", "percona/size"},
+		{"snapshots of nothing", "database: {mode: percona, mysql: {snapshots: {enabled: true}}}", "there is no volume of ours"},
+		{"percona without patience", "database: {mode: percona, patienceSeconds: 150}", "Leave it 0"},
+		{"an even number of servers", "database: {mode: percona, percona: {size: 4}}", "percona/size"},
 		{"deny without allow", "{baseline: {create: true}, networkPolicy: {mode: none}}", "choose per-edge or allow-same-namespace"},
 		{"istio in linkerd's", "mesh: {enabled: true, kind: istio}", "set mesh.namespace"},
 		{"a test without an entry", "{entry: {kind: none}, test: {address: 10.0.0.1}}", "there is no entry to go through"},
@@ -324,9 +324,9 @@ func TestRefusalsOfARelease(t *testing.T) {
 	release := func(change func(*unstructured.Unstructured)) []*unstructured.Unstructured {
 		var there []*unstructured.Unstructured
 		for _, object := range first {
-			if kind := object.GetKind(); kind == "Service" || kind == "Secret" && object.GetName() != "database-jobs" {
+			if kind := object.GetKind(); kind == "Service" || kind == "StatefulSet" || kind == "ConfigMap" || kind == "Secret" && object.GetName() != "database-jobs" {
 				object = object.DeepCopy()
-				if strings.HasSuffix(object.GetName(), "-identity") {
+				if strings.HasSuffix(object.GetName(), "-identity") || object.GetName() == "identities" || kind == "StatefulSet" {
 					object.SetAnnotations(map[string]string{"meta.helm.sh/release-name": "shop"})
 					change(object)
 				}
@@ -340,21 +340,29 @@ func TestRefusalsOfARelease(t *testing.T) {
 		secret.SetAnnotations(map[string]string{"meta.helm.sh/release-name": "shop", "helm.sh/resource-policy": "keep"})
 	})
 	others := release(func(secret *unstructured.Unstructured) { secret.SetAnnotations(nil) })
-	none := slices.DeleteFunc(slices.Clone(kept), func(o *unstructured.Unstructured) bool { return o.GetName() == "order-service-identity" })
+	without := func(there []*unstructured.Unstructured, name string) []*unstructured.Unstructured {
+		return slices.DeleteFunc(slices.Clone(there), func(o *unstructured.Unstructured) bool { return o.GetName() == name })
+	}
+	halfKept := append(without(kept, "identities"), find(t, asMade, "ConfigMap", "identities"))
 	for name, test := range map[string]struct {
 		values string
 		there  []*unstructured.Unstructured
 		want   string
 	}{
-		"as it is":                {"", asMade, ""},
-		"a database's secret":     {"database: {existingSecret: mine}", asMade, "database.existingSecret is mine, and there is no such secret in the namespace"},
-		"that is there":           {"database: {existingSecret: database}", asMade, ""},
-		"a provider's secret":     {"shop: {stripe: {existingSecret: stripe}}", asMade, "shop.stripe.existingSecret is stripe"},
-		"keys that would go":      {"identity: {generate: false}", asMade, "helm.sh/resource-policy=keep"},
-		"keys that stay":          {"identity: {generate: false}", kept, ""},
-		"keys of somebody else's": {"identity: {generate: false}", others, ""},
-		"keys that are not there": {"identity: {generate: false}", none, "there is no secret order-service-identity"},
-		"not installed yet":       {"{identity: {generate: false}, database: {existingSecret: mine}}", nil, ""},
+		"as it is":                       {"", asMade, ""},
+		"a database's secret":            {"database: {existingSecret: mine}", asMade, "database.existingSecret is mine, and there is no such secret in the namespace"},
+		"that is there":                  {"database: {existingSecret: database}", asMade, ""},
+		"a provider's secret":            {"shop: {stripe: {existingSecret: stripe}}", asMade, "shop.stripe.existingSecret is stripe"},
+		"keys that would go":             {"identity: {generate: false}", asMade, "helm.sh/resource-policy=keep"},
+		"keys that stay":                 {"identity: {generate: false}", kept, ""},
+		"keys of somebody else's":        {"identity: {generate: false}", others, ""},
+		"keys that are not there":        {"identity: {generate: false}", without(kept, "order-service-identity"), "lacks secret/order-service-identity: make them first"},
+		"public keys that would go":      {"identity: {generate: false}", halfKept, "annotate configmap/identities helm.sh/resource-policy=keep"},
+		"public keys that are not there": {"identity: {generate: false}", without(others, "identities"), "lacks configmap/identities"},
+		"another database":               {"database: {mode: percona}", asMade, "the orders of this release are on the volume of its own MySQL"},
+		"that has the data":              {"database: {mode: percona, replaces: mysql}", asMade, ""},
+		"beside somebody else's":         {"database: {mode: percona}", others, ""},
+		"not installed yet":              {"{identity: {generate: false}, database: {existingSecret: mine}}", nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -233,10 +233,6 @@ func checkOutside(t *testing.T, n network, places map[string]place, components m
 	if n.allows(stranger("default"), places["mysql"], 3306) || n.allows(stranger("monitoring"), places["mysql"], 3306) {
 		t.Error("other namespaces may reach the database")
 	}
-	solver := place{namespace: namespace, labels: map[string]string{"acme.cert-manager.io/http01-solver": "true"}}
-	if !n.allows(stranger("ingress-nginx"), solver, 8089) {
-		t.Error("challenges of HTTP-01 do not reach cert-manager's solver")
-	}
 	if !n.allows(places["story"], stranger("ingress-nginx"), 8443) || !n.allows(places["story"], place{address: "203.0.113.9"}, 443) {
 		t.Error("helm test cannot go through the entry")
 	}
@@ -293,7 +289,7 @@ func TestExternalDatabase(t *testing.T) {
 // the operator gets the root password that the jobs use.
 func TestPercona(t *testing.T) {
 	t.Parallel()
-	objects := installed(t, variant{values: "{baseline: {create: true}, database: {mode: percona, patienceSeconds: 900, percona: {operatorNamespace: operators}}}"})
+	objects := installed(t, variant{values: "{baseline: {create: true}, database: {mode: percona, percona: {operatorNamespace: operators}}}"})
 	n := network{t, all[networkingv1.NetworkPolicy](t, objects, "NetworkPolicy")}
 	places := pods(t, objects)
 	server := place{namespace: namespace, labels: map[string]string{"app.kubernetes.io/instance": "shop-mysql", "app.kubernetes.io/name": "mysql"}}
@@ -317,6 +313,14 @@ func TestPercona(t *testing.T) {
 	users, ours := named[corev1.Secret](t, objects, "Secret", "shop-mysql-users").Data, named[corev1.Secret](t, objects, "Secret", "database").Data
 	if len(users["root"]) == 0 || string(users["root"]) != string(ours["root-password"]) {
 		t.Errorf("the operator is given another root password than the jobs")
+	}
+	mine := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": "mine", "namespace": namespace}, "data": map[string]any{"root-password": "c2VjcmV0"},
+	}}
+	// With production's values one value is enough: the password is then in a Secret that somebody made.
+	others := installed(t, variant{values: "{database: {mode: percona, existingSecret: mine}}"}, mine)
+	if got := string(named[corev1.Secret](t, others, "Secret", "shop-mysql-users").Data["root"]); got != "secret" {
+		t.Errorf("the operator is given the root password %q, want the one in the secret that is there", got)
 	}
 	cluster := find(t, objects, "PerconaServerMySQL", "shop-mysql")
 	if kind, _, _ := unstructured.NestedString(cluster.Object, "spec", "mysql", "clusterType"); kind != "group-replication" {

@@ -93,6 +93,11 @@ kept at its root: the pods carry the checksum of what the ConfigMap has. */ -}}
 {{ .Values.database.existingSecret | default "database" }}
 {{- end }}
 
+{{- /* How long, in seconds, a component tries to reach its database: the operator's servers take minutes to be made. */ -}}
+{{- define "tienda.patience" -}}
+{{- int .Values.database.patienceSeconds | default (ternary 900 150 (eq .Values.database.mode "percona")) -}}
+{{- end }}
+
 {{- /* The same for the jobs before an upgrade, which may know of components that the Secret does not have yet. */ -}}
 {{- define "tienda.databaseJobsSecret" -}}
 {{ .Values.database.existingSecret | default "database-jobs" }}
