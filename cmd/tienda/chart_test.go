@@ -20,12 +20,14 @@ import (
 )
 
 // TestChartComponents compares the table of components in the chart's values with that in services.go. What
-// follows from the table, policies above all, is tested where the chart is, in deploy/helm.
+// follows from the table, policies above all, is tested where the chart is, in deploy/helm. The tier says who is let in from
+// outside: what is neither infrastructure nor a service of the shop's domain is what the entry leads to.
 func TestChartComponents(t *testing.T) {
 	t.Parallel()
 	type component struct {
 		Port     int
 		Context  string
+		Tier     string
 		Needs    []string
 		Database bool
 	}
@@ -40,7 +42,13 @@ func TestChartComponents(t *testing.T) {
 	want := map[string]component{}
 	for _, row := range services() {
 		_, stores := schemas()[row.Name]
-		want[row.Name] = component{row.Port, row.Context, row.Needs, stores}
+		tier := "edge"
+		if row.Infrastructure {
+			tier = "infrastructure"
+		} else if slices.Contains(businessServices(), row.Name) {
+			tier = "" // business, which the chart takes for granted
+		}
+		want[row.Name] = component{row.Port, row.Context, tier, row.Needs, stores}
 	}
 	for _, table := range []map[string]component{want, values.Services} {
 		for _, c := range table {
