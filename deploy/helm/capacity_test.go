@@ -4,67 +4,115 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	sigsyaml "sigs.k8s.io/yaml"
 )
 
-// prerequisite are the values that the tests look at of a release that comes before ours.
-func prerequisite[T any](t *testing.T, name string) T {
+// prerequisite are the values of a release that comes before ours, or those of them that the tests look at.
+func prerequisite[T any](t *testing.T, name string, options ...sigsyaml.JSONOpt) T {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("prerequisites", name+".yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var values T
-	if err := sigsyaml.Unmarshal(text, &values); err != nil {
+	if err := sigsyaml.Unmarshal(text, &values, options...); err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
 	return values
 }
 
-// controller is what both charts of NGINX call the same.
+// controller are the values of both charts of NGINX. What they call the same comes first.
 type controller struct {
 	Controller struct {
-		Autoscaling struct {
-			Enabled                  bool
-			MinReplicas, MaxReplicas int
+		PriorityClassName string
+		Autoscaling       struct {
+			Enabled                                                           bool
+			MinReplicas, MaxReplicas                                          int
+			TargetCPUUtilizationPercentage, TargetMemoryUtilizationPercentage int
 		}
-		Resources corev1.ResourceRequirements
-		Service   struct {
+		Resources                 corev1.ResourceRequirements
+		TopologySpreadConstraints []corev1.TopologySpreadConstraint
+		Service                   struct {
 			Type, ExternalTrafficPolicy string
 			Annotations                 map[string]string
 		}
+		// The community's. Its budget, its checks and its time to end are the chart's own, which TestIngressNginxTakesItsValues looks at.
+		Metrics struct{ Enabled bool }
+		// F5's.
+		SecurityContext               *corev1.SecurityContext
+		Lifecycle                     corev1.Lifecycle
+		TerminationGracePeriodSeconds int
+		PodDisruptionBudget           struct {
+			Enabled        bool
+			MaxUnavailable int
+		}
+		HealthStatus bool
+		ReadyStatus  struct {
+			Enable bool
+			Port   int
+		}
+		TelemetryReporting struct{ Enable *bool } // left out it is true
+	}
+	Prometheus struct {
+		Create bool
+		Port   int
 	}
 }
 
-// TestIngressControllers: both are as the architecture has them.
+// balancer are the annotations of DigitalOcean's load balancer: it passes connections through as they are, of which the client's address is part and
+// the way from HTTP to HTTPS is not, that being the controller's, and has the smallest size.
+func balancer(name string) map[string]string {
+	return map[string]string{
+		"service.beta.kubernetes.io/do-loadbalancer-name": name, "service.beta.kubernetes.io/do-loadbalancer-type": "REGIONAL_NETWORK",
+		"service.beta.kubernetes.io/do-loadbalancer-size-unit": "1",
+	}
+}
+
+// overNodes spreads pods of a name.
+func overNodes(name string) []corev1.TopologySpreadConstraint {
+	return []corev1.TopologySpreadConstraint{{MaxSkew: 1, TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: corev1.ScheduleAnyway,
+		LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app.kubernetes.io/name": name}}}}
+}
+
+// TestIngressControllers: both are as the architecture has them, and nothing of their values stands there that is not wanted here.
 func TestIngressControllers(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"nginx-ingress", "ingress-nginx"} {
-		c := prerequisite[controller](t, name).Controller
-		if a := c.Autoscaling; !a.Enabled || a.MinReplicas != 2 || a.MaxReplicas != 5 {
-			t.Errorf("%s scales by %+v, want 2 to 5", name, a)
+	wanted := func(name string) controller {
+		var want controller
+		c := &want.Controller
+		c.PriorityClassName = "system-cluster-critical" // or whatever of the shop wants its place on a full node would get it
+		c.Autoscaling.Enabled, c.Autoscaling.MinReplicas, c.Autoscaling.MaxReplicas = true, 2, 5
+		c.Autoscaling.TargetCPUUtilizationPercentage, c.Autoscaling.TargetMemoryUtilizationPercentage = 70, 80
+		c.Resources = corev1.ResourceRequirements{
+			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("128Mi")},
+			Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("500m"), corev1.ResourceMemory: resource.MustParse("512Mi")},
 		}
-		if limits := c.Resources.Limits; limits.Cpu().String() != "500m" || limits.Memory().String() != "512Mi" {
-			t.Errorf("%s has the limits %v, want 500m and 512Mi", name, limits)
-		}
-		if c.Service.Type != "LoadBalancer" || c.Service.ExternalTrafficPolicy != "Local" {
-			t.Errorf("%s has the service %+v, which loses the client's address", name, c.Service)
-		}
-		for key := range c.Service.Annotations {
-			if !strings.HasPrefix(key, "service.beta.kubernetes.io/do-loadbalancer-") {
-				t.Errorf("%s: %s is no annotation of DigitalOcean's load balancer", name, key)
-			}
-		}
-		if diff := cmp.Diff(prerequisite[controller](t, "nginx-ingress").Controller.Resources, c.Resources); diff != "" {
-			t.Errorf("%s has other resources (-nginx-ingress +got):\n%s", name, diff)
+		c.TopologySpreadConstraints = overNodes(name)
+		c.Service.Type, c.Service.ExternalTrafficPolicy, c.Service.Annotations = "LoadBalancer", "Local", balancer("tienda")
+		return want
+	}
+	f5, community := wanted("nginx-ingress"), wanted("ingress-nginx")
+	community.Controller.Metrics.Enabled = true
+	f5.Prometheus.Create, f5.Prometheus.Port = true, 9113
+	c := &f5.Controller
+	c.SecurityContext = &corev1.SecurityContext{AllowPrivilegeEscalation: new(false), RunAsNonRoot: new(true), RunAsUser: new(int64(101)),
+		Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}, Add: []corev1.Capability{"NET_BIND_SERVICE"}}}
+	c.Lifecycle.PreStop = &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: 20}}
+	c.TerminationGracePeriodSeconds = 90
+	c.PodDisruptionBudget.Enabled, c.PodDisruptionBudget.MaxUnavailable = true, 1
+	c.TelemetryReporting.Enable = new(false)
+	c.HealthStatus, c.ReadyStatus.Enable, c.ReadyStatus.Port = true, true, 8081
+	for name, want := range map[string]controller{"nginx-ingress": f5, "ingress-nginx": community} {
+		if diff := cmp.Diff(want, prerequisite[controller](t, name, sigsyaml.DisallowUnknownFields)); diff != "" {
+			t.Errorf("values for %s (-want +got):\n%s", name, diff)
 		}
 	}
 }
@@ -82,21 +130,6 @@ func TestEntryListensWhereItIsReached(t *testing.T) {
 	}](t, "nginx-ingress").Controller
 	if c.ContainerPort != nil || c.DefaultHTTPListenerPort != 0 || c.DefaultHTTPSListenerPort != 0 || c.Service.HTTPPort != nil || c.Service.HTTPSPort != nil {
 		t.Errorf("the entry has ports of its own: %+v", c)
-	}
-}
-
-// TestPrerequisitesAreNotPushedOut: on a full node the shop, traces and favourites included, would get the place of what has no priority.
-func TestPrerequisitesAreNotPushedOut(t *testing.T) {
-	t.Parallel()
-	type rank struct{ PriorityClassName string }
-	for name, ranks := range map[string]rank{
-		"nginx-ingress": prerequisite[struct{ Controller rank }](t, "nginx-ingress").Controller,
-		"ingress-nginx": prerequisite[struct{ Controller rank }](t, "ingress-nginx").Controller,
-		"cert-manager":  prerequisite[struct{ Global rank }](t, "cert-manager").Global,
-	} {
-		if ranks.PriorityClassName != "system-cluster-critical" {
-			t.Errorf("%s has the priority %q", name, ranks.PriorityClassName)
-		}
 	}
 }
 
@@ -119,6 +152,9 @@ func TestCertManagerTakesItsValues(t *testing.T) {
 	for _, d := range deployments {
 		if d.Spec.Template.Spec.Containers[0].Resources.Requests.Memory().IsZero() {
 			t.Errorf("%s requests no memory", d.Name)
+		}
+		if priority := d.Spec.Template.Spec.PriorityClassName; priority != "system-cluster-critical" {
+			t.Errorf("%s has the priority %q, and on a full node the shop, traces and favourites included, would get its place", d.Name, priority)
 		}
 	}
 	if len(names(objects, "CustomResourceDefinition")) == 0 {

@@ -12,7 +12,9 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
 	sigsyaml "sigs.k8s.io/yaml"
@@ -69,18 +71,36 @@ func TestIngressNginxTakesItsValues(t *testing.T) {
 		t.Fatal(err)
 	}
 	keepsPolicies(t, here, objects)
-	service := named[corev1.Service](t, objects, "Service", "ingress-nginx-controller")
-	if got := service.Annotations["service.beta.kubernetes.io/do-loadbalancer-name"]; service.Spec.Type != "LoadBalancer" || service.Spec.ExternalTrafficPolicy != "Local" || got != "ecommerce-production" {
-		t.Errorf("the Service is a %s with the policy %s and the load balancer %q", service.Spec.Type, service.Spec.ExternalTrafficPolicy, got)
+	service := named[corev1.Service](t, objects, "Service", here+"-controller")
+	wanted := balancer("ecommerce-production")
+	wanted["service.beta.kubernetes.io/do-loadbalancer-size-unit"] = "2" // production's, by Terraform
+	if diff := cmp.Diff(wanted, service.Annotations); diff != "" || service.Spec.Type != corev1.ServiceTypeLoadBalancer || service.Spec.ExternalTrafficPolicy != corev1.ServiceExternalTrafficPolicyLocal {
+		t.Errorf("the Service is a %s with the policy %s and other annotations (-want +got):\n%s", service.Spec.Type, service.Spec.ExternalTrafficPolicy, diff)
 	}
-	named[corev1.Service](t, objects, "Service", "ingress-nginx-controller-metrics")
-	scaler := named[autoscalingv2.HorizontalPodAutoscaler](t, objects, "HorizontalPodAutoscaler", "ingress-nginx-controller")
-	if scaler.Spec.MinReplicas == nil || *scaler.Spec.MinReplicas != 2 || scaler.Spec.MaxReplicas != 5 {
-		t.Errorf("it is scaled as %+v, want 2 to 5", scaler.Spec)
+	named[corev1.Service](t, objects, "Service", here+"-controller-metrics")
+	scaler := named[autoscalingv2.HorizontalPodAutoscaler](t, objects, "HorizontalPodAutoscaler", here+"-controller")
+	if scaler.Spec.MinReplicas == nil || *scaler.Spec.MinReplicas != 2 || scaler.Spec.MaxReplicas != 5 || len(scaler.Spec.Metrics) != 2 {
+		t.Errorf("it is scaled as %+v, want 2 to 5 by processor time and memory", scaler.Spec)
 	}
-	pod := named[appsv1.Deployment](t, objects, "Deployment", "ingress-nginx-controller").Spec.Template.Spec
-	if diff := cmp.Diff(prerequisite[controller](t, "nginx-ingress").Controller.Resources, pod.Containers[0].Resources); diff != "" || pod.PriorityClassName != "system-cluster-critical" {
+	template := named[appsv1.Deployment](t, objects, "Deployment", here+"-controller").Spec.Template
+	pod, container := template.Spec, template.Spec.Containers[0]
+	if diff := cmp.Diff(prerequisite[controller](t, here).Controller.Resources, container.Resources); diff != "" || pod.PriorityClassName != "system-cluster-critical" {
 		t.Errorf("it has the priority %q and other resources (-want +got):\n%s", pod.PriorityClassName, diff)
+	}
+	if diff := cmp.Diff(overNodes(here), pod.TopologySpreadConstraints); diff != "" || !selects(t, pod.TopologySpreadConstraints[0].LabelSelector).Matches(labels.Set(template.Labels)) {
+		t.Errorf("its pods have the labels %v and are spread otherwise (-want +got):\n%s", template.Labels, diff)
+	}
+	budget := named[policyv1.PodDisruptionBudget](t, objects, "PodDisruptionBudget", here+"-controller").Spec
+	if !selects(t, budget.Selector).Matches(labels.Set(template.Labels)) || budget.MinAvailable == nil || budget.MinAvailable.IntValue() != 1 {
+		t.Errorf("a drain is held back by %+v, want one of two that stays", budget)
+	}
+	for _, probe := range []*corev1.Probe{container.LivenessProbe, container.ReadinessProbe} {
+		if probe == nil || probe.HTTPGet == nil || probe.HTTPGet.Path != "/healthz" {
+			t.Errorf("its health is asked by %+v", probe)
+		}
+	}
+	if hook := container.Lifecycle; hook == nil || hook.PreStop == nil || hook.PreStop.Exec == nil || *pod.TerminationGracePeriodSeconds != 300 {
+		t.Errorf("it ends by %+v in %d s, want connections that are let end", hook, *pod.TerminationGracePeriodSeconds)
 	}
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
 	if err != nil {
