@@ -13,7 +13,6 @@ import (
 	"helm.sh/helm/v4/pkg/chart/v2/lint"
 	"helm.sh/helm/v4/pkg/chart/v2/lint/support"
 	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -212,16 +211,6 @@ func TestEveryComponentHasEverything(t *testing.T) {
 			if !selector.Matches(pods) {
 				t.Errorf("%s/%s selects nothing", kind, name)
 			}
-		}
-	}
-	for _, scaler := range all[autoscalingv2.HorizontalPodAutoscaler](t, objects, "HorizontalPodAutoscaler") {
-		spec := scaler.Spec
-		if spec.ScaleTargetRef.Name != scaler.Name || *spec.MinReplicas != 1 || spec.MaxReplicas != 3 || spec.Behavior == nil ||
-			len(spec.Metrics) != 1 || spec.Metrics[0].Resource.Name != corev1.ResourceCPU || spec.Metrics[0].Resource.Target.AverageValue.String() != "200m" {
-			t.Errorf("HorizontalPodAutoscaler/%s is %+v", scaler.Name, spec)
-		}
-		if replicas := named[appsv1.Deployment](t, objects, "Deployment", scaler.Name).Spec.Replicas; replicas != nil {
-			t.Errorf("Deployment/%s sets its number of pods, against its autoscaler", scaler.Name)
 		}
 	}
 }
