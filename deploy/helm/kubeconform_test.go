@@ -26,34 +26,37 @@ const kubeconformCheck = "kubeconform"
 func TestKubeconform(t *testing.T) {
 	t.Parallel()
 	conform := conformer(t)
-	looked, exemptions, exempt := 0, exemptions(t), map[string]bool{}
+	var looked []string
+	var found []criticism
+	custom := map[string]bool{}
 	for _, v := range variants() {
 		for _, object := range installed(t, v) {
-			if slices.ContainsFunc(exemptions, func(e exemption) bool { return e.holds(kubeconformCheck, title(object)) }) {
-				exempt[object.GetKind()] = true
-				if _, custom := elsewhere()[object.GroupVersionKind().Group]; !custom {
-					t.Errorf("%s: %s is exempt, and TestCustomResources does not look at it", v.name, title(object))
-				}
-				continue
-			}
 			text, err := sigsyaml.Marshal(object.Object)
 			if err != nil {
 				t.Fatal(err)
 			}
-			looked++
+			name := title(object)
+			looked = append(looked, name)
+			_, custom[name] = elsewhere()[object.GroupVersionKind().Group]
 			if problem := conform(text); problem != "" {
-				t.Errorf("%s: %s: %s", v.name, title(object), problem)
+				found = append(found, criticism{name, kubeconformCheck, v.name + ": " + problem})
 			}
 		}
 	}
-	if looked == 0 {
-		t.Error("nothing was looked at")
+	if len(looked) == len(found) {
+		t.Error("nothing is as it should be")
 	}
-	for _, e := range exemptions {
-		for _, kind := range strings.FieldsFunc(e.Object, func(r rune) bool { return strings.ContainsRune("(|)/.*", r) }) {
-			if e.Check == kubeconformCheck && !exempt[kind] {
-				t.Errorf("no %s needs to be exempt any more: take it out of exemptions.yaml", kind)
-			}
+	theirs := slices.DeleteFunc(exemptions(t), func(e exemption) bool { return e.Check != kubeconformCheck })
+	remain, needless := remaining(t, theirs, looked, found)
+	for _, c := range remain {
+		t.Errorf("%s: %s", c.object, c.comment)
+	}
+	for _, complaint := range needless {
+		t.Error(complaint)
+	}
+	for _, c := range found {
+		if !custom[c.object] {
+			t.Errorf("%s: %s, and TestCustomResources does not look at it", c.object, c.comment)
 		}
 	}
 	for _, wrong := range []string{

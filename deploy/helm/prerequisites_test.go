@@ -145,44 +145,19 @@ func TestMetricsServerTakesItsValues(t *testing.T) {
 	}
 }
 
-// exceptions are the policies that charts of others break, by what breaks them, with the reason.
-func exceptions() map[string]map[string]string {
-	const (
-		certificates = "keys and certificates are Secrets, and cert-manager writes them for whoever asks"
-		serves       = "the certificates of Ingresses are Secrets, in whatever namespace"
-	)
-	return map[string]map[string]string{
-		"cert-manager": {
-			"ClusterRole/shop-cert-manager-controller-certificates reads secrets":   certificates,
-			"ClusterRole/shop-cert-manager-controller-issuers reads secrets":        "keys of accounts at Let's Encrypt",
-			"ClusterRole/shop-cert-manager-controller-clusterissuers reads secrets": "keys of accounts at Let's Encrypt",
-			"ClusterRole/shop-cert-manager-controller-orders reads secrets":         "keys of accounts at Let's Encrypt",
-			"ClusterRole/shop-cert-manager-controller-challenges reads secrets":     "keys of accounts at Let's Encrypt, and of whoever serves the domain",
-			"ClusterRole/shop-cert-manager-cainjector reads secrets":                "it puts authorities into the webhooks that they belong to",
-			"Role/shop-cert-manager-webhook:dynamic-serving reads secrets":          "its own authority, in its namespace",
-		},
-		"ingress-nginx": {
-			"Service/ingress-nginx-controller is public: LoadBalancer []": "it is the way in",
-			"ClusterRole/ingress-nginx reads secrets":                     serves,
-			"Role/ingress-nginx reads secrets":                            serves,
-			"Role/ingress-nginx-admission reads secrets":                  "a job makes the certificate of its webhook",
-		},
-	}
-}
-
-// keepsPolicies holds the manifests of somebody else's chart to our policies, but for what is known, which must still be so.
+// keepsPolicies holds the manifests of somebody else's chart to our policies, but for what exemptions.yaml has of it, which must still be so.
 func keepsPolicies(t *testing.T, chart string, objects []*unstructured.Unstructured) {
 	t.Helper()
-	known := exceptions()[chart]
-	found := violations(t, objects, false)
-	for _, complaint := range found {
-		if known[complaint] == "" {
-			t.Errorf("%s: %s", chart, complaint)
-		}
+	var looked []string
+	for _, object := range objects {
+		looked = append(looked, title(object))
 	}
-	for complaint := range known {
-		if !slices.Contains(found, complaint) {
-			t.Errorf("%s is an exception and does nothing of it any more: %s", chart, complaint)
-		}
+	known := slices.DeleteFunc(exemptions(t), func(e exemption) bool { return e.Chart != chart })
+	remain, needless := remaining(t, known, looked, violations(t, objects, false))
+	for _, c := range remain {
+		t.Errorf("%s: %s %s", chart, c.object, c.comment)
+	}
+	for _, complaint := range needless {
+		t.Errorf("%s: %s", chart, complaint)
 	}
 }

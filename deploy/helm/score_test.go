@@ -3,80 +3,39 @@ package helm_test
 import (
 	"bytes"
 	"encoding/json"
-	"os"
 	"os/exec"
-	"regexp"
+	"slices"
 	"strings"
 	"testing"
-
-	sigsyaml "sigs.k8s.io/yaml"
 )
-
-// exemption is advice that is not followed.
-type exemption struct {
-	Check, Object, Reason string
-}
-
-// holds reports whether an object is exempt from a check.
-func (e exemption) holds(check, object string) bool {
-	return e.Check == check && regexp.MustCompile("^("+e.Object+")$").MatchString(object)
-}
-
-func exemptions(t *testing.T) []exemption {
-	t.Helper()
-	text, err := os.ReadFile("exemptions.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all []exemption
-	if err := sigsyaml.UnmarshalStrict(text, &all); err != nil {
-		t.Fatal(err)
-	}
-	return all
-}
-
-// cpuLimit is the name in exemptions.yaml of what kube-score can be told not to look at.
-const cpuLimit = "container-resources-cpu-limit"
 
 // TestScore asks kube-score about both environments and about backups. What it criticises is mended, or stands in exemptions.yaml with the
 // reason.
 func TestScore(t *testing.T) {
 	t.Parallel()
-	exemptions := exemptions(t)
-	needed := map[string]bool{cpuLimit: true, kubeconformCheck: true}
+	var looked []string
+	var found []criticism
 	for environment := range goldens() {
-		for _, said := range score(t, "testdata/"+environment+".yaml") {
-			exempt := false
-			for _, e := range exemptions {
-				if e.holds(said.check, said.object) {
-					exempt, needed[e.Check] = true, true
-				}
-			}
-			if !exempt {
-				t.Errorf("%s: %s: %s: %s", environment, said.object, said.check, said.comment)
-			}
-		}
+		objects, criticised := score(t, "testdata/"+environment+".yaml")
+		looked, found = append(looked, objects...), append(found, criticised...)
 	}
-	for _, e := range exemptions {
-		if e.Reason == "" {
-			t.Errorf("the exemption from %s has no reason", e.Check)
-		}
-		if !needed[e.Check] {
-			t.Errorf("nothing needs the exemption from %s any more: take it out of exemptions.yaml", e.Check)
-		}
+	ours := slices.DeleteFunc(exemptions(t), func(e exemption) bool { return e.Chart != "" || e.Check == kubeconformCheck })
+	remain, needless := remaining(t, ours, looked, found)
+	for _, c := range remain {
+		t.Errorf("%s: %s: %s", c.object, c.check, c.comment)
+	}
+	for _, complaint := range needless {
+		t.Error(complaint)
 	}
 }
-
-type criticism struct{ object, check, comment string }
 
 // gradeOK is from where on kube-score is content; below are warnings, and below those what it calls critical.
 const gradeOK = 10
 
-// score is what kube-score criticises in a file.
-func score(t *testing.T, file string) []criticism {
+// score are the objects of a file, and what kube-score criticises in them.
+func score(t *testing.T, file string) ([]string, []criticism) {
 	t.Helper()
-	command := exec.CommandContext(t.Context(), "go", "tool", "-modfile=../../tools/charts/go.mod", "kube-score",
-		"score", file, "--output-format=json", "--ignore-container-cpu-limit")
+	command := exec.CommandContext(t.Context(), "go", "tool", "-modfile=../../tools/charts/go.mod", "kube-score", "score", file, "--output-format=json")
 	var out, complaints bytes.Buffer
 	command.Stdout, command.Stderr = &out, &complaints
 	err := command.Run() // it fails when it criticises
@@ -94,7 +53,6 @@ func score(t *testing.T, file string) []criticism {
 			Grade    int  `json:"grade"`
 			Skipped  bool `json:"skipped"`
 			Comments []struct {
-				Path    string `json:"path"`
 				Summary string `json:"summary"`
 			} `json:"comments"`
 		} `json:"checks"`
@@ -102,18 +60,22 @@ func score(t *testing.T, file string) []criticism {
 	if errDecode := json.Unmarshal(out.Bytes(), &scored); errDecode != nil || len(scored) == 0 {
 		t.Fatalf("kube-score: %v, %v\n%s%s", err, errDecode, complaints.String(), out.String())
 	}
+	var looked []string
 	var found []criticism
 	for _, object := range scored {
+		name := object.TypeMeta.Kind + "/" + object.ObjectMeta.Name
+		looked = append(looked, name)
 		for _, check := range object.Checks {
 			if check.Skipped || check.Grade >= gradeOK {
 				continue
 			}
-			var comments []string
-			for _, c := range check.Comments {
-				comments = append(comments, strings.TrimSpace(c.Path+" "+c.Summary))
+			if len(check.Comments) == 0 {
+				found = append(found, criticism{name, check.Check.ID, ""})
 			}
-			found = append(found, criticism{object.TypeMeta.Kind + "/" + object.ObjectMeta.Name, check.Check.ID, strings.Join(comments, "; ")})
+			for _, c := range check.Comments {
+				found = append(found, criticism{name, check.Check.ID, strings.TrimSpace(c.Summary)})
+			}
 		}
 	}
-	return found
+	return looked, found
 }
