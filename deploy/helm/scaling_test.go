@@ -1,6 +1,12 @@
 package helm_test
 
 import (
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -8,6 +14,7 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // TestAutoscaling: what is scaled, by what, and how fast, as the values say it.
@@ -58,4 +65,74 @@ func perPod(name corev1.ResourceName, value string) autoscalingv2.MetricSpec {
 	return autoscalingv2.MetricSpec{Type: autoscalingv2.ResourceMetricSourceType, Resource: &autoscalingv2.ResourceMetricSource{
 		Name: name, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.AverageValueMetricType, AverageValue: new(resource.MustParse(value))},
 	}}
+}
+
+// TestPriorityClassesAreThere: no pod names a class of priority that neither the chart makes with it nor every cluster has, nor priorityClasses.database
+// said to be there, whichever of the values that the schema allows a component has. A cluster refuses such a pod, and nothing says so but its Deployment.
+func TestPriorityClassesAreThere(t *testing.T) {
+	t.Parallel()
+	type value struct{ Enum []string }
+	var schema struct {
+		Properties struct {
+			Defaults struct{ Properties struct{ Priority value } }
+		}
+		Defs struct {
+			Service struct{ Properties struct{ Priority value } }
+		} `json:"$defs"`
+	}
+	text, err := os.ReadFile(filepath.Join(chartFolder, "values.schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &schema); err != nil {
+		t.Fatal(err)
+	}
+	every, one := schema.Properties.Defaults.Properties.Priority.Enum, schema.Defs.Service.Properties.Priority.Enum
+	if len(every) == 0 || len(one) == 0 {
+		t.Fatalf("the schema allows the priorities %v and %v", every, one)
+	}
+	ways := variants()
+	for _, priority := range every {
+		ways = append(ways, variant{name: "all " + priority, values: "defaults: {priority: " + priority + "}"})
+	}
+	for _, priority := range one {
+		ways = append(ways, variant{name: "one " + priority, values: "services: {order-service: {priority: " + priority + "}}"},
+			variant{name: "one " + priority + " without classes", values: "{priorityClasses: {create: false}, services: {order-service: {priority: " + priority + "}}}"})
+	}
+	for _, v := range ways {
+		t.Run(v.name, func(t *testing.T) {
+			t.Parallel()
+			objects := installed(t, v)
+			made := names(objects, "PriorityClass")
+			if there, ok, _ := unstructured.NestedString(merged(t, nil, []byte(v.values)), "priorityClasses", "database"); ok {
+				made = append(made, there)
+			}
+			for _, object := range objects {
+				for _, class := range priorities(object.Object) {
+					if !strings.HasPrefix(class, "system-") && !slices.Contains(made, class) {
+						t.Errorf("%s has the priority %s, and there are the classes %v", title(object), class, made)
+					}
+				}
+			}
+		})
+	}
+}
+
+// priorities are the classes that an object names, itself, its pods, or what an operator makes of it.
+func priorities(object any) []string {
+	var found []string
+	switch object := object.(type) {
+	case map[string]any:
+		if class, ok := object["priorityClassName"].(string); ok {
+			found = append(found, class)
+		}
+		for _, key := range slices.Sorted(maps.Keys(object)) {
+			found = append(found, priorities(object[key])...)
+		}
+	case []any:
+		for _, element := range object {
+			found = append(found, priorities(element)...)
+		}
+	}
+	return found
 }
