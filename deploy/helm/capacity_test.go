@@ -1,9 +1,11 @@
 package helm_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -188,51 +190,78 @@ func demandOf(name string, requests ...corev1.ResourceList) demand {
 // TestStageFitsItsNodes: what stage requests, with everything that comes before it and one pod more while something rolls,
 // is placed on three small nodes, without backups and with those that Terraform asks for. Pods are placed largest first, each on the node with the most room: more simply than the
 // scheduler does, which spreads them as well. Jobs come later, and get what is left: the dump and the job before an upgrade at once have a place. A restore
-// test has none, which docs/kubernetes.md says.
+// test has none. docs/kubernetes.md says all that, with the figures.
 func TestStageFitsItsNodes(t *testing.T) {
 	t.Parallel()
 	terraform := []string{"values-stage.yaml", "../../../test/terraform/testdata/stage-shop.yaml"}
-	for _, test := range []struct {
-		variant
-		pods        int
-		jobs        []string
-		restoreTest bool // it has one
-	}{
-		{variant{name: "without backups", files: terraform[:1]}, 12, []string{"database-migrations"}, false},
-		{variant{name: "with backups", files: terraform, values: "backup: {restoreTest: {identitySecret: restore-test}}"}, 13, []string{"database-migrations", "backup"}, true},
+	plain := fitting(t, variant{name: "without backups", files: terraform[:1]}, "database-migrations")
+	backup := fitting(t, variant{name: "with backups", files: terraform, values: "backup: {restoreTest: {identitySecret: restore-test}}"}, "database-migrations", "backup")
+	// Eleven components and the database, eight that come before and one that rolls; with backups who ships binary logs, which the document calls one pod more.
+	if plain.pods != 12+8+1 || backup.pods != plain.pods+1 {
+		t.Errorf("stage has %d pods, and %d with backups", plain.pods, backup.pods)
+	}
+	test := jobOf(t, backup.objects, "backup-restore-test")
+	if left, ok := placed(backup.free, []demand{test}); ok {
+		t.Errorf("a restore test has a place, which docs/kubernetes.md denies; the nodes have left %+v", left)
+	}
+	text, err := os.ReadFile("../../docs/kubernetes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	document := strings.Join(strings.Fields(string(text)), " ")
+	most := slices.MaxFunc(backup.free, func(a, b demand) int { return int(a.memory - b.memory) }).memory
+	for _, want := range []string{
+		fmt.Sprintf("%d pods that request %s of %s of processor time and %s of %s MiB.", plain.pods, thousands(plain.cpu)+"m", thousands(nodes*nodeCPU)+"m", thousands(plain.memory), thousands(nodes*nodeMemory)),
+		fmt.Sprintf("With backups it is one pod more and %s MiB,", thousands(backup.memory)),
+		fmt.Sprintf("it requests %d MiB, and no node has more than %d left.", test.memory, most),
 	} {
-		objects := installed(t, test.variant)
-		demands := demandsOf(t, objects)
-		if len(demands) != test.pods {
-			t.Errorf("%s: stage has %d pods, want eleven components, the database and who ships binary logs", test.name, len(demands))
-		}
-		demands = append(demands, before(t)...)
-		demands = append(demands, demand{"one more of a component that rolls", 20, 32})
-		free, ok := placed(slices.Repeat([]demand{{"", nodeCPU, nodeMemory}}, nodes), demands)
-		if !ok {
-			t.Fatalf("%s: not all are placed; the nodes have left %+v", test.name, free)
-		}
-		var cpu, memory int64
-		for _, d := range demands {
-			if d.cpu == 0 || d.memory == 0 {
-				t.Errorf("%s: %s requests nothing: %+v", test.name, d.name, d)
-			}
-			cpu, memory = cpu+d.cpu, memory+d.memory
-		}
-		t.Logf("%s: %d pods request %dm and %d MiB of %dm and %d MiB, which leaves %+v", test.name, len(demands), cpu, memory, nodes*nodeCPU, nodes*nodeMemory, free)
-		var jobs []demand
-		for _, name := range test.jobs {
-			jobs = append(jobs, jobOf(t, objects, name))
-		}
-		if left, ok := placed(free, jobs); !ok {
-			t.Errorf("%s: no place for %+v; the nodes have left %+v", test.name, jobs, left)
-		}
-		if test.restoreTest {
-			if left, ok := placed(free, []demand{jobOf(t, objects, "backup-restore-test")}); ok {
-				t.Errorf("%s: a restore test has a place, which docs/kubernetes.md denies; the nodes have left %+v", test.name, left)
-			}
+		if !strings.Contains(document, want) {
+			t.Errorf("docs/kubernetes.md does not say what is so: %s", want)
 		}
 	}
+}
+
+// thousands writes a number of at most six digits as the documents do.
+func thousands(n int64) string {
+	if n < 1000 {
+		return fmt.Sprint(n)
+	}
+	return fmt.Sprintf("%d,%03d", n/1000, n%1000)
+}
+
+// fit is how a way to install stage fits its nodes: pods that are always there, what they request together, and what the nodes have left.
+type fit struct {
+	pods        int
+	cpu, memory int64
+	free        []demand
+	objects     []*unstructured.Unstructured
+}
+
+// fitting places a way to install stage with what comes before it, and jobs into what is left.
+func fitting(t *testing.T, v variant, jobs ...string) fit {
+	t.Helper()
+	f := fit{objects: installed(t, v)}
+	demands := append(demandsOf(t, f.objects), before(t)...)
+	demands = append(demands, demand{"one more of a component that rolls", 20, 32})
+	ok := false
+	if f.free, ok = placed(slices.Repeat([]demand{{"", nodeCPU, nodeMemory}}, nodes), demands); !ok {
+		t.Fatalf("%s: not all are placed; the nodes have left %+v", v.name, f.free)
+	}
+	f.pods = len(demands)
+	for _, d := range demands {
+		if d.cpu == 0 || d.memory == 0 {
+			t.Errorf("%s: %s requests nothing: %+v", v.name, d.name, d)
+		}
+		f.cpu, f.memory = f.cpu+d.cpu, f.memory+d.memory
+	}
+	var later []demand
+	for _, name := range jobs {
+		later = append(later, jobOf(t, f.objects, name))
+	}
+	if left, ok := placed(f.free, later); !ok {
+		t.Errorf("%s: no place for %+v; the nodes have left %+v", v.name, later, left)
+	}
+	return f
 }
 
 // demandsOf are what the pods request that are always there.
