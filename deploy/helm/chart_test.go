@@ -348,8 +348,9 @@ func TestRefusalsOfARelease(t *testing.T) {
 		"keys that are not there":        {"identity: {generate: false}", without(kept, "order-service-identity"), "lacks secret/order-service-identity: make them first"},
 		"public keys that would go":      {"identity: {generate: false}", halfKept, "annotate configmap/identities helm.sh/resource-policy=keep"},
 		"public keys that are not there": {"identity: {generate: false}", without(others, "identities"), "lacks configmap/identities"},
-		"another database":               {"database: {mode: percona}", asMade, "the orders of this release are on the volume of its own MySQL"},
-		"that has the data":              {"database: {mode: percona, replaces: mysql}", asMade, ""},
+		"another database":               {"database: {mode: external, existingSecret: database, external: {host: db.example.com}}", asMade, "Upgrade with database.replaces=mysql"},
+		"that is meant":                  {"database: {mode: external, existingSecret: database, external: {host: db.example.com}, replaces: mysql}", asMade, ""},
+		"another kind of servers":        {"database: {mode: percona, replaces: mysql}", asMade, "Install another release in a namespace of its own"},
 		"beside somebody else's":         {"database: {mode: percona}", others, ""},
 		"not installed yet":              {"{identity: {generate: false}, database: {existingSecret: mine}}", nil, ""},
 	} {
