@@ -1,4 +1,4 @@
-// Package scheduling_test places the platform of stage on three simulated nodes of the size of s-2vcpu-2gb: with the API server, the
+// Package scheduling_test places the platform of stage on three simulated nodes of the size of s-2vcpu-2gb, and production's shop on larger ones: with the API server, the
 // scheduler and the controllers of Kubernetes as they are, and KWOK in the place of kubelets. They run here, beside whatever cluster the
 // other tests have, since simulated nodes are nothing that a cluster with real ones should be given.
 package scheduling_test
@@ -6,6 +6,7 @@ package scheduling_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -27,8 +28,9 @@ import (
 )
 
 const (
-	charts = "../../../deploy/helm"
-	stage  = "ecommerce-stage"
+	charts     = "../../../deploy/helm"
+	stage      = "ecommerce-stage"
+	production = "ecommerce-production"
 	// What is left of a node s-2vcpu-2gb for pods, and what its own daemons take of that. See docs/kubernetes.md.
 	nodeCPU, nodeMemory, daemons = "1900m", "1024Mi", "350Mi"
 	// What the components of the shop have as priority, but for those that it sells without.
@@ -41,7 +43,7 @@ func TestStageOnThreeSmallNodes(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	for _, name := range []string{"node-1", "node-2", "node-3"} {
-		s.node(t, name)
+		s.node(t, name, nodeCPU, nodeMemory)
 	}
 	s.surroundings(t)
 	s.helm(t, "install", "cert-manager", filepath.Join(module(t, "github.com/cert-manager/cert-manager"), "deploy/charts/cert-manager"),
@@ -89,9 +91,67 @@ func TestStageOnThreeSmallNodes(t *testing.T) {
 		return nil
 	})
 
-	s.node(t, "node-4")
+	s.node(t, "node-4", nodeCPU, nodeMemory)
 	s.until(t, "another node takes what waited", func() error { return s.all(t, platform+4) })
 	s.tell(t)
+}
+
+// TestProductionIsSpread: production has three pods of each component on three nodes, one on each; when a node is drained the others take its pods,
+// and when a node comes in its place, what rolls is spread over three again.
+func TestProductionIsSpread(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	large := func(name string) { s.node(t, name, "3900m", "6Gi") } // about what s-4vcpu-8gb leaves
+	for _, name := range []string{"node-1", "node-2", "node-3"} {
+		large(name)
+	}
+	shop := func(command string, more ...string) {
+		s.helm(t, append([]string{command, "shop", charts + "/tienda", "--namespace=" + production, "--create-namespace", "--values=" + charts + "/tienda/values-production.yaml",
+			"--set=defaults.replicas.min=3", "--set=entry.kind=none"}, more...)...)
+	}
+	shop("install")
+	for _, name := range []string{"database", "stripe"} { // which an upgrade looks for
+		s.kubectl(t, "create", "secret", "generic", name, "--namespace="+production, "--from-literal=key=test")
+	}
+	const pods, each = 33, 11
+	s.until(t, "a pod of each component is on each node", func() error {
+		return errors.Join(s.all(t, pods), s.spread(t, map[string]int{"node-1": each, "node-2": each, "node-3": each}))
+	})
+
+	s.kubectl(t, "drain", "node-2", "--delete-emptydir-data", "--timeout=60s")
+	s.until(t, "two nodes have what three had", func() error {
+		if err := s.all(t, pods); err != nil {
+			return err
+		}
+		if left := s.placed(t)["node-2"]; left > 0 {
+			return fmt.Errorf("%d pods are on the drained node", left)
+		}
+		return nil
+	})
+
+	large("node-4")
+	shop("upgrade", "--set=shop.settings.application\\.yml=logging: {level: {root: debug}}")
+	s.until(t, "all that rolled is on three nodes again", func() error {
+		return errors.Join(s.all(t, pods), s.spread(t, map[string]int{"node-1": each, "node-3": each, "node-4": each}))
+	})
+}
+
+// placed counts the pods of each node.
+func (s simulation) placed(t *testing.T) map[string]int {
+	t.Helper()
+	found := map[string]int{}
+	for _, p := range s.pods(t) {
+		found[p.Spec.NodeName]++
+	}
+	return found
+}
+
+func (s simulation) spread(t *testing.T, want map[string]int) error {
+	t.Helper()
+	if found := s.placed(t); !maps.Equal(found, want) {
+		return fmt.Errorf("pods are placed %v, want %v", found, want)
+	}
+	return nil
 }
 
 // simulation is the control plane and what has access to it.
@@ -176,11 +236,11 @@ func (s simulation) command(t *testing.T, name string, args ...string) {
 	}
 }
 
-// node adds a node of the size of s-2vcpu-2gb.
-func (s simulation) node(t *testing.T, name string) {
+// node adds a node that has so much for pods.
+func (s simulation) node(t *testing.T, name, cpu, memory string) {
 	t.Helper()
 	size := corev1.ResourceList{
-		corev1.ResourceCPU: resource.MustParse(nodeCPU), corev1.ResourceMemory: resource.MustParse(nodeMemory),
+		corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse(memory),
 		corev1.ResourceEphemeralStorage: resource.MustParse("40Gi"), corev1.ResourcePods: resource.MustParse("110"),
 	}
 	node := &corev1.Node{

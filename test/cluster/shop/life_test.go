@@ -124,7 +124,11 @@ func keeps(t *testing.T, c clustertest.Cluster) {
 		run  func()
 	}{
 		{"the last release is installed", func() { helm(t, c, "install", folder+"/tienda") }},
-		{"it is upgraded to this one", func() { helm(t, c, "upgrade", chart) }},
+		{"it is upgraded to this one", func() {
+			if said := helm(t, c, "upgrade", chart); !strings.Contains(said, `"helm uninstall" keeps both`) {
+				t.Errorf("helm upgrade says %q, want it to say what is kept", said)
+			}
+		}},
 		{"the upgrade is taken back", func() { helm(t, c, "rollback", "1") }},
 	} {
 		begun := time.Now()
