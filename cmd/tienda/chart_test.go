@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"math/big"
 	"os"
@@ -127,7 +128,8 @@ func TestChartArguments(t *testing.T) {
 	}
 }
 
-// TestDocumentedMemory: requests and limits in the documents are those of stage, and what was measured stays below the limit.
+// TestDocumentedMemory: requests and limits in the documents are those of stage, what was measured stays below the limit, and what is said of the table
+// follows from it. TestDocumentedLimits in deploy/helm looks at everything else that the chart limits.
 func TestDocumentedMemory(t *testing.T) {
 	t.Parallel()
 	type resources struct {
@@ -164,6 +166,7 @@ func TestDocumentedMemory(t *testing.T) {
 	if len(rows) != len(services()) {
 		t.Errorf("docs/operations.md tells the memory of %d components, want %d", len(rows), len(services()))
 	}
+	columns := map[int][]int{} // behind the name: as processes at rest and buying, in pods resident and charged, and what is requested
 	for _, row := range rows {
 		r := rendered[strings.Trim(row[0], "`")]
 		measured, requested, limited := row[1:len(row)-2], row[len(row)-2], row[len(row)-1]
@@ -171,10 +174,26 @@ func TestDocumentedMemory(t *testing.T) {
 			t.Errorf("docs/operations.md: %s requests %s and is limited to %s, want %s and %s of the chart", row[0], requested, limited, r.Requests.Memory, r.Limits.Memory)
 		}
 		limit, errLimit := strconv.Atoi(limited)
-		for _, text := range measured {
-			if peak, err := strconv.Atoi(text); err != nil || errLimit != nil || peak >= limit {
+		for i, text := range append(measured, requested) {
+			n, err := strconv.Atoi(text)
+			if err != nil || errLimit != nil || n >= limit {
 				t.Errorf("docs/operations.md: %s took %s of %s MiB: the chart should allow it more", row[0], text, limited)
 			}
+			columns[i] = append(columns[i], n)
+		}
+	}
+	sum := func(column []int) (n int) {
+		for _, cell := range column {
+			n += cell
+		}
+		return n
+	}
+	for document, want := range map[string]string{
+		"docs/kubernetes.md": fmt.Sprintf("%d MiB together as they were measured, where they request %d.", sum(columns[1]), sum(columns[6])),
+		"docs/operations.md": fmt.Sprintf("had resident in a pod, %d MiB, and twice what any was charged, %d MiB.", slices.Max(columns[3]), slices.Max(columns[5])),
+	} {
+		if !strings.Contains(documents(t)[document], want) {
+			t.Errorf("%s does not say what follows from the table of memory: %s", document, want)
 		}
 	}
 }
