@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -36,5 +37,35 @@ func TestCommandsOfDocuments(t *testing.T) {
 	}
 	if checked["recovery.md"] < 8 || checked["terraform.md"] < 4 {
 		t.Errorf("commands that were found: %v; is it not too few?", checked)
+	}
+}
+
+// TestChecksNamedInDocuments: a test that a document names is there, and what it says of it can be looked up.
+func TestChecksNamedInDocuments(t *testing.T) {
+	t.Parallel()
+	there := map[string]bool{}
+	function := regexp.MustCompile(`(?m)^func (Test[A-Z]\w*)\(t \*testing\.T\)`)
+	err := fs.WalkDir(os.DirFS(root), ".", func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() && path != "." && strings.HasPrefix(entry.Name(), ".") {
+			return fs.SkipDir
+		}
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(filepath.Join(root, path))
+		for _, match := range function.FindAllStringSubmatch(string(text), -1) {
+			there[match[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, text := range documents(t) {
+		for _, match := range regexp.MustCompile("`(Test[A-Z]\\w*)`").FindAllStringSubmatch(text, -1) {
+			if !there[match[1]] {
+				t.Errorf("%s names %s: there is no such test", path, match[1])
+			}
+		}
 	}
 }
