@@ -419,7 +419,7 @@ func TestSecretsAreKept(t *testing.T) {
 	if other := secrets(installed(t, variant{}))["database"]; string(other["root-password"]) == string(before["database"]["root-password"]) {
 		t.Error("two installations have the same password")
 	}
-	more := secrets(installed(t, variant{values: "services: {review-service: {port: 8950, database: true}}"}, there...))
+	more := secrets(installed(t, variant{values: "services: {review-service: {port: 8950, context: /review-service, database: true}}"}, there...))
 	for _, name := range []string{"database", "database-jobs"} {
 		if len(more[name]["tienda_review"]) != 32 || string(more[name]["tienda_review"]) != string(more["database"]["tienda_review"]) {
 			t.Errorf("the account of a new component has the password %q in %s", more[name]["tienda_review"], name)
@@ -462,7 +462,7 @@ func TestNewKeysRollThePods(t *testing.T) {
 		t.Fatal(err)
 	}
 	for what, pair := range map[string][2]map[string]string{
-		"a component of one's own":              {before, checksums(installed(t, variant{values: "services: {review-service: {port: 8950}}"}, there...))},
+		"a component of one's own":              {before, checksums(installed(t, variant{values: "services: {review-service: {port: 8950, context: /review-service}}"}, there...))},
 		"a key that is made anew":               {before, checksums(installed(t, variant{}, oneLess...))},
 		"another key in a ConfigMap of another": {checksums(installed(t, own, find(t, first, "ConfigMap", "identities"))), checksums(installed(t, own, changed))},
 	} {

@@ -93,7 +93,7 @@ func variants() []variant {
 		set("digest and pull secrets", "{image: {repository: registry.example.com/tienda, digest: 'sha256:"+strings.Repeat("a", 64)+"'}, imagePullSecrets: [{name: registry}]}"),
 		{name: "texts that look like numbers and the like", release: "123", namespace: "1e3", values: "{image: {tag: '1', repository: 'off'}, " +
 			"database: {existingSecret: '123', mysql: {storage: {className: 'yes'}, snapshots: {enabled: true, className: 'no'}}}, " +
-			"entry: {maxBodySize: '4', host: '1.2', className: '1', namespace: '2', tls: {secretName: '123', issuer: 'true'}}, monitoring: {namespace: '3'}, " +
+			"entry: {maxBodySize: '4', host: 'no', className: '1', namespace: '2', tls: {secretName: '123', issuer: 'true'}}, monitoring: {namespace: '3'}, " +
 			"networkPolicy: {dns: {namespace: '4', app: '5'}}, mesh: {enabled: true, namespace: '6'}, baseline: {create: true}, test: {address: 10.0.0.7}, " +
 			"shop: {profiles: ['on'], stripe: {existingSecret: '7'}, settings: {'1': '2'}}, priorityClasses: {database: '1'}, imagePullSecrets: [{name: '1'}], " +
 			"services: {'on': {port: 8950, context: '/1', database: true, env: {GODEBUG: '1'}, podAnnotations: {'1': '2'}}}, " +

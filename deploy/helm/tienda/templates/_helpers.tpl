@@ -156,17 +156,34 @@ kept at its root: the pods carry the checksum of what the ConfigMap has. */ -}}
 {{- end }}
 
 {{- define "tienda.goMemoryLimit" -}}
-{{- if hasSuffix "Gi" . -}}
-{{ div (mul (trimSuffix "Gi" . | int) 1024 9) 10 }}MiB
-{{- else -}}
-{{ div (mul (trimSuffix "Mi" . | int) 9) 10 }}MiB
+{{ div (mul (include "tienda.amount" . | int) 9) 10 }}MiB
 {{- end }}
+
+{{- /* A quantity as a whole number that compares with others of its kind: mebibytes, or thousandths of a processor. */ -}}
+{{- define "tienda.amount" -}}
+{{- $text := toString . -}}
+{{- if hasSuffix "Ti" $text -}}{{ mul (trimSuffix "Ti" $text | int) 1048576 }}
+{{- else if hasSuffix "Gi" $text -}}{{ mul (trimSuffix "Gi" $text | int) 1024 }}
+{{- else if hasSuffix "Mi" $text -}}{{ trimSuffix "Mi" $text | int }}
+{{- else if hasSuffix "m" $text -}}{{ trimSuffix "m" $text | int }}
+{{- else -}}{{ mulf (float64 $text) 1000 | int }}
+{{- end -}}
 {{- end }}
 
 {{- define "tienda.priorityClass" -}}
 {{- if .root.Values.priorityClasses.create }}
 priorityClassName: {{ .root.Release.Namespace }}-{{ .priority }}
 {{- end }}
+{{- end }}
+
+{{- /* Annotations that the chart has, and those that somebody adds; none stands twice. */ -}}
+{{- define "tienda.annotations" -}}
+{{- range $annotation, $its := .theirs -}}
+{{- if hasKey $.ours $annotation -}}
+{{- fail (printf "%s has %s, which the chart sets to %s itself: leave it out." $.value $annotation (get $.ours $annotation)) -}}
+{{- end -}}
+{{- end -}}
+{{- merge .ours .theirs | toYaml -}}
 {{- end }}
 
 {{- /* How a pod asks for names: again after one second, and not after five, which is all the time that a call has. */ -}}
