@@ -135,6 +135,50 @@ func TestEntryListensWhereItIsReached(t *testing.T) {
 	}
 }
 
+// TestEntryLeadsToHTTPS: whichever controller there is, the shop's name is led from HTTP to HTTPS, takes bodies and waits as the values say; and the
+// Gateway serves on both ports, the shop on the second alone.
+func TestEntryLeadsToHTTPS(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[string]map[string]string{
+		"nginx": {"ingress.kubernetes.io/ssl-redirect": "true", "nginx.org/hsts": "true", "nginx.org/client-max-body-size": "3m",
+			"nginx.org/proxy-read-timeout": "50s", "nginx.org/proxy-send-timeout": "50s", "a.example/b": "c"},
+		"ingress-nginx": {"nginx.ingress.kubernetes.io/ssl-redirect": "true", "nginx.ingress.kubernetes.io/proxy-body-size": "3m",
+			"nginx.ingress.kubernetes.io/proxy-read-timeout": "50", "nginx.ingress.kubernetes.io/proxy-send-timeout": "50", "a.example/b": "c"},
+	} {
+		objects := installed(t, variant{values: "entry: {kind: " + kind + ", maxBodySize: 3m, timeoutSeconds: 50, annotations: {a.example/b: c}}"})
+		if diff := cmp.Diff(want, find(t, objects, "Ingress", "tienda").GetAnnotations()); diff != "" {
+			t.Errorf("%s: annotations (-want +got):\n%s", kind, diff)
+		}
+	}
+	objects := installed(t, variant{values: "entry: {kind: gateway, timeoutSeconds: 50}"})
+	got := map[string]string{}
+	for _, listener := range list(t, find(t, objects, "Gateway", "tienda").Object, "spec", "listeners") {
+		got[listener["name"].(string)] = listener["protocol"].(string) + " " + number(listener["port"])
+	}
+	if diff := cmp.Diff(map[string]string{"http": "HTTP 80", "https": "HTTPS 443"}, got); diff != "" {
+		t.Errorf("the Gateway listens otherwise (-want +got):\n%s", diff)
+	}
+	for route, listener := range map[string]string{"tienda": "https", "tienda-to-https": "http"} {
+		object := find(t, objects, "HTTPRoute", route).Object
+		if parents := list(t, object, "spec", "parentRefs"); len(parents) != 1 || parents[0]["sectionName"] != listener {
+			t.Errorf("HTTPRoute/%s is one of %v, want %s", route, parents, listener)
+		}
+		rules := list(t, object, "spec", "rules")
+		if listener == "http" {
+			redirect := []any{map[string]any{"type": "RequestRedirect", "requestRedirect": map[string]any{"scheme": "https", "statusCode": float64(301)}}}
+			if diff := cmp.Diff([]map[string]any{{"filters": redirect}}, rules); diff != "" {
+				t.Errorf("HTTPRoute/%s leads elsewhere (-want +got):\n%s", route, diff)
+			}
+			continue
+		}
+		for _, rule := range rules {
+			if timeout, _, _ := unstructured.NestedString(rule, "timeouts", "request"); timeout != "50s" {
+				t.Errorf("HTTPRoute/%s waits %q for %v", route, timeout, rule["matches"])
+			}
+		}
+	}
+}
+
 // TestCertManagerTakesItsValues renders the chart of cert-manager, from its module, with our values.
 func TestCertManagerTakesItsValues(t *testing.T) {
 	t.Parallel()
