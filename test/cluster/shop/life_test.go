@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -55,21 +56,42 @@ func settings(t *testing.T, c clustertest.Cluster) {
 	}
 }
 
-// refusals are upgrades that would have pods wait for Secrets for ever, or take away those that they have.
+// refusals are upgrades that would have pods wait for Secrets for ever, take away those that they have, or begin with an empty database. Keys stay when
+// they are told to, as the refusal says.
 func refusals(t *testing.T, c clustertest.Cluster) {
 	before := identities(t, c)
+	try := func(set string) string {
+		text, err := clustertest.TryRun(t.Context(), "helm", "upgrade", release, chart, "--namespace="+namespace, "--reuse-values", "--set="+set)
+		if err == nil {
+			return ""
+		}
+		return text + err.Error()
+	}
+	var advice string
 	for _, refused := range []struct{ set, says string }{
 		{"database.existingSecret=nobody-made-it", "database.existingSecret is nobody-made-it, and there is no such secret in the namespace " + namespace},
-		{"identity.generate=false", "would take away with this upgrade"},
+		{"database.mode=external,database.existingSecret=database,database.external.host=mysql.example.com,database.external.sslMode=REQUIRED", "the orders of this release are on the volume of its own MySQL"},
+		{"identity.generate=false", "would take them away with this upgrade"},
 	} {
-		text, err := clustertest.TryRun(t.Context(), "helm", "upgrade", release, chart, "--namespace="+namespace, "--reuse-values", "--set="+refused.set)
-		if err == nil || !strings.Contains(text+err.Error(), refused.says) {
-			t.Errorf("an upgrade with %s says %v\n%s\nwant %q", refused.set, err, text, refused.says)
+		if advice = try(refused.set); !strings.Contains(advice, refused.says) {
+			t.Errorf("an upgrade with %s says %q, want %q", refused.set, advice, refused.says)
 		}
 	}
 	if diff := cmp.Diff(before, identities(t, c)); diff != "" {
 		t.Errorf("what was refused changed pods (-before +after):\n%s", diff)
 	}
+
+	command := regexp.MustCompile(`kubectl --namespace .* helm\.sh/resource-policy=keep`).FindString(advice)
+	if command == "" {
+		t.Fatalf("there is no command in %q", advice)
+	}
+	words := strings.Fields(command)
+	clustertest.Run(t, words[0], words[1:]...)
+	if said := try("identity.generate=false"); said != "" {
+		t.Fatalf("an upgrade to keys that are kept is refused: %s", said)
+	}
+	c.Ready(t, namespace, rollout)
+	buy(t)
 }
 
 // identities are the pods of now, one of each component, since all have one.
