@@ -101,7 +101,7 @@ func TestBackupAndRestore(t *testing.T) {
 	if owner == nil || !strings.HasPrefix(owner[1], string(first)+"/"+release+"/") {
 		t.Fatalf("the restore does not say whose the folder is: %s", said)
 	}
-	clustertest.Run(t, "helm", "upgrade", release, chart, "--namespace="+string(second), "--reuse-values", "--set=backup.paused=false")
+	clustertest.Run(t, "helm", "upgrade", release, chart, "--namespace="+string(second), "--reset-then-reuse-values", "--set=backup.paused=false")
 	second.kubectl(t, "scale", "deployment", "--selector", components, "--replicas=1")
 	second.kubectl(t, "rollout", "status", "deployment/backup-ship", "--timeout=5m")
 	second.kubectl(t, "exec", "deployment/backup-ship", "--", "/opt/tienda/tienda", "backup", "take-over", owner[1])

@@ -137,7 +137,7 @@ func acme(t *testing.T, c clustertest.Cluster, entry clustertest.Entry) *x509.Ce
 	if err := os.WriteFile(bundle, secret.Data["ca.crt"], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	upgrade := []string{"upgrade", "issuers", "../../../deploy/helm/issuers", "--namespace=" + clustertest.CertificatesNamespace, "--reuse-values"}
+	upgrade := []string{"upgrade", "issuers", "../../../deploy/helm/issuers", "--namespace=" + clustertest.CertificatesNamespace, "--reset-then-reuse-values"}
 	clustertest.Run(t, "helm", append(upgrade, "--set=acme.server=https://pebble.acme.svc:14000/dir", "--set-file=acme.caBundle="+bundle)...)
 	t.Cleanup(func() { // the account goes with the server, which knows it no more when it comes again
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)

@@ -61,7 +61,7 @@ func settings(t *testing.T, c clustertest.Cluster) {
 func refusals(t *testing.T, c clustertest.Cluster) {
 	before := identities(t, c)
 	try := func(set string) string {
-		text, err := clustertest.TryRun(t.Context(), "helm", "upgrade", release, chart, "--namespace="+namespace, "--reuse-values", "--set="+set)
+		text, err := clustertest.TryRun(t.Context(), "helm", "upgrade", release, chart, "--namespace="+namespace, "--reset-then-reuse-values", "--set="+set)
 		if err == nil {
 			return ""
 		}
