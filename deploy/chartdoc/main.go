@@ -6,8 +6,7 @@
 // schema says what its members are. A line with @define, a name and JSON is a definition, which a schema refers to by
 // {"$ref": "#/$defs/NAME"}.
 //
-// Every key must be there, since Helm takes one away that somebody sets to null, and templates would go on without it; only
-// a value whose type may be null is left to its absence.
+// Every key must be there, since Helm takes one away that somebody sets to null, and templates would go on without it.
 package main
 
 import (
@@ -98,14 +97,7 @@ func derive(values []byte) (schema []byte, table string, err error) {
 }
 
 func object(properties map[string]any) map[string]any {
-	required := []string{}
-	for _, name := range slices.Sorted(maps.Keys(properties)) {
-		kinds, _ := properties[name].(map[string]any)["type"].([]any)
-		if !slices.Contains(kinds, any("null")) {
-			required = append(required, name)
-		}
-	}
-	return map[string]any{"type": "object", "additionalProperties": false, "properties": properties, "required": required}
+	return map[string]any{"type": "object", "additionalProperties": false, "properties": properties, "required": slices.Sorted(maps.Keys(properties))}
 }
 
 // service is the schema of one component: anything that the defaults have, and what is its own.

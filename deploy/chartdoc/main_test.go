@@ -54,6 +54,8 @@ func TestUndocumentedValues(t *testing.T) {
 		{"empty map", "# A.\na: {}\n", "line 2: a is an empty map"},
 		{"null", "# A.\na:\n", "line 2: a is !!null"},
 		{"fraction", "# A.\na: 0.5\n", "line 2: a is !!float"},
+		{"a definition that is none", "# A file.\n# @define x {y\n\n# A.\na: 1\n", "@define x {y"},
+		{"a definition that is nowhere", "# A.\n# @schema {\"$ref\": \"#/$defs/x\"}\na: 1\n", "line 3: a: there is no definition #/$defs/x"},
 		{"schema that is none", "# A.\n# @schema {x\na: 1\n", "line 3: a: @schema {x"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -76,7 +76,7 @@ func variants() []variant {
 		set("linkerd", "{mesh: {enabled: true}, baseline: {create: true}}"),
 		set("istio", "{mesh: {enabled: true, kind: istio, namespace: istio-system}}"),
 		set("external database", "database: {mode: external, existingSecret: mine, external: {host: db.example.com, sslMode: VERIFY_IDENTITY, caSecret: database-ca, cidrs: [10.1.0.0/16, 10.2.0.0/16]}}"),
-		set("external database in the same namespace", "{networkPolicy: {mode: allow-same-namespace}, database: {mode: external, existingSecret: mine, external: {host: db.example.com, caSecret: null}}}"), // values of a release before there was caSecret
+		set("external database in the same namespace", "{networkPolicy: {mode: allow-same-namespace}, database: {mode: external, existingSecret: mine, external: {host: db.example.com}}}"),
 		set("snapshots", "database: {mysql: {snapshots: {enabled: true}}}"),
 		set("percona", "database: {mode: percona, percona: {size: 5, storage: {className: fast}}}"),
 		set("percona in the same namespace", "{networkPolicy: {mode: allow-same-namespace}, database: {mode: percona, percona: {operatorNamespace: operators}}}"),
@@ -99,6 +99,7 @@ func variants() []variant {
 			"services: {'on': {port: 8950, context: '/1', database: true, env: {GODEBUG: '1'}, podAnnotations: {'1': '2'}}}, " +
 			"backup: {bucket: 'https://1/2', region: '1', owner: '0', existingSecret: '1', recipients: [age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p], restoreTest: {identitySecret: '1'}}}"},
 		set("an account that looks like a number", "{database: {mode: external, existingSecret: '1', external: {host: '1.2', adminUser: '7', caSecret: '1', sslMode: VERIFY_CA}}, "+backups[1:]),
+		set("an operator that looks like a number", "database: {mode: percona, percona: {crVersion: '1.1', operatorNamespace: '1', storage: {className: '1'}}}"),
 		set("a long tag", "image: {tag: "+strings.Repeat("a.", 60)+"b}"),
 		set("settings", "shop: {settings: {application.yml: 'logging: {level: {root: debug}}'}}"),
 		set("a component of one's own", "services: {review-service: {port: 8950, context: /review-service, needs: [user-service, proxy-client], database: true}}"),

@@ -32,8 +32,8 @@ func TestNothingIsNull(t *testing.T) {
 				continue // what stands there instead of a default
 			}
 			name := strings.Join(path, ".")
-			if name == "database.external.caSecret" || path[len(path)-1] == "ephemeral-storage" && path[0] != "defaults" {
-				continue // values from before there was one; what a server need not say
+			if path[len(path)-1] == "ephemeral-storage" && path[0] != "defaults" {
+				continue // which a server need not say
 			}
 			_, err := render(t, chart, variant{values: nested(path, "null")})
 			if err == nil || !strings.Contains(err.Error(), path[len(path)-1]) {
@@ -149,6 +149,13 @@ func TestValuesAreRefused(t *testing.T) {
 		{"a class above the system's", "priorityClasses: {normal: 1000000001}", "priorityClasses/normal"},
 		{"a body of no size", "entry: {maxBodySize: 4 megabytes}", "maxBodySize"},
 		{"no label of name servers", "networkPolicy: {dns: {app: ''}}", "dns/app"},
+		{"pods without end", "defaults: {replicas: {max: 99999999999}}", "replicas/max"},
+		{"a window that no autoscaler has", "defaults: {autoscaling: {scaleDownSeconds: 3601}}", "scaleDownSeconds"},
+		{"patience without end", "database: {patienceSeconds: 99999999999}", "patienceSeconds"},
+		{"an administrator with a blank", "database: {external: {adminUser: do admin}}", "adminUser"},
+		{"an operator's image without a version", "database: {percona: {image: percona/percona-server}}", "percona/image"},
+		{"a version that is none", "database: {percona: {crVersion: latest}}", "crVersion"},
+		{"a region with a blank", "backup: {region: new york}", "backup/region"},
 		{"no class for the database", "priorityClasses: {database: ''}", "priorityClasses/database"},
 		{"a secret that cannot be", "database: {existingSecret: My Secret}", "existingSecret"},
 

@@ -128,7 +128,7 @@ kept at its root: the pods carry the checksum of what the ConfigMap has. */ -}}
 {{- end }}
 
 {{- define "tienda.databaseCA" -}}
-{{- if eq .Values.database.mode "external" }}{{ .Values.database.external.caSecret | default "" }}{{ end -}}
+{{- if eq .Values.database.mode "external" }}{{ .Values.database.external.caSecret }}{{ end -}}
 {{- end }}
 
 {{- /* Where whoever talks to such a server finds the authority that its certificate is checked with. */ -}}
