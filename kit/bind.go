@@ -79,8 +79,7 @@ func (s *settings) Bind(prefix string, dst any) error {
 		Result: dst, TagName: "koanf", WeaklyTypedInput: true,
 		ErrorUnused: strings.HasPrefix(prefix, "tienda."),
 		MatchName:   func(key, field string) bool { return canonical(key) == canonical(field) },
-		DecodeHook: mapstructure.ComposeDecodeHookFunc(durationHook, mapstructure.TextUnmarshallerHookFunc(),
-			mapstructure.StringToSliceHookFunc(",")),
+		DecodeHook:  mapstructure.ComposeDecodeHookFunc(durationHook, mapstructure.TextUnmarshallerHookFunc(), listHook),
 	}})
 	if err != nil {
 		return fmt.Errorf("settings under %s: %s", prefix, words(err))
@@ -249,6 +248,22 @@ func lists(value any) any {
 
 // maxList bounds the elements of a list in the settings.
 const maxList = 100_000
+
+// listHook reads lists in one text, "stage, production": as Spring does, without the blanks around each element.
+func listHook(_, to reflect.Type, value any) (any, error) {
+	text, ok := value.(string)
+	if !ok || to != reflect.TypeFor[[]string]() {
+		return value, nil
+	}
+	if text == "" {
+		return []string{}, nil
+	}
+	elements := strings.Split(text, ",")
+	for i, element := range elements {
+		elements[i] = strings.TrimSpace(element)
+	}
+	return elements, nil
+}
 
 // durationHook reads durations: "15m" as Go and Spring write them, and a bare number as Spring's
 // milliseconds.

@@ -65,6 +65,7 @@ func TestPrecedence(t *testing.T) {
 		"environment over files, in both spellings": {
 			Options{Files: files, Environ: []string{"TIENDA_CHECKOUT_WAIT=4s", "TIENDA_CHECKOUT_MAXTRIES=5", "TIENDA_CHECKOUT_ZONES=x,y", "TIENDA_CHECKOUT_LABELS_SHOP_FRONT=blue"}},
 			checkout{Wait: 4 * time.Second, Tries: 5, Zones: []string{"x", "y"}, Labels: map[string]string{"shop-front": "blue"}}},
+		"a list with blanks":      {Options{Environ: []string{"TIENDA_CHECKOUT_ZONES= x, y "}}, checkout{Wait: time.Second, Tries: 3, Zones: []string{"x", "y"}}},
 		"underscore for a hyphen": {Options{Environ: []string{"TIENDA_CHECKOUT_MAX_TRIES=6"}}, checkout{Wait: time.Second, Tries: 6}},
 		"flags over environment": {
 			Options{Environ: []string{"TIENDA_CHECKOUT_WAIT=4s"}, Flags: map[string]string{"spring.config.import": "", "tienda.checkout.wait": "250"}},

@@ -289,6 +289,7 @@ func TestStartErrors(t *testing.T) {
 		"unknown currency":         {[]string{"run", "--data", t.TempDir(), "--set", port(), "--set", "tienda.currency=QQQ", "user"}, nil, "ISO 4217"},
 		"setting without value":    {[]string{"run", "--data", t.TempDir(), "--set", "tienda.currency", "user"}, nil, "KEY=VALUE"},
 		"demo data in production":  {[]string{"run", "--demo", "--data", t.TempDir(), "--set", port(), "--profile", "production", "user"}, nil, "refuses demo data"},
+		"demo data, with a blank":  {[]string{"run", "--demo", "--data", t.TempDir(), "--set", port(), "--profile", "stage, production", "user"}, nil, "refuses demo data"},
 		"open access, production":  {[]string{"run", "--data", t.TempDir(), "--set", port(), "--profile", "production", "--set", "tienda.access=open", "user"}, nil, "refuses tienda.access: open"},
 		"sandbox in production":    {[]string{"run", "--data", t.TempDir(), "--set", port(), "--profile", "production", "--set", "tienda.payment.sandbox.enabled=true", "payment"}, nil, "refuses the sandbox"},
 		"database that is away":    {[]string{"run", "--data", t.TempDir(), "--set", port(), "user"}, []string{"SPRING_DATASOURCE_URL=jdbc:mysql://u:hunter2@127.0.0.1:1/x"}, "connect to jdbc:mysql://127.0.0.1:1/x"},
