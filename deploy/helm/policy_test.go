@@ -331,10 +331,10 @@ func TestPercona(t *testing.T) {
 		t.Errorf("the operator is given another root password than the jobs")
 	}
 	mine := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": "mine", "namespace": namespace}, "data": map[string]any{"root-password": "c2VjcmV0"},
+		"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": "database", "namespace": namespace}, "data": map[string]any{"root-password": "c2VjcmV0"},
 	}}
 	// With production's values one value is enough: the password is then in a Secret that somebody made.
-	others := installed(t, variant{values: "{database: {mode: percona, existingSecret: mine}}"}, mine)
+	others := installed(t, variant{files: []string{"values-production.yaml"}, values: "{database: {mode: percona}}"}, mine)
 	if got := string(named[corev1.Secret](t, others, "Secret", "shop-mysql-users").Data["root"]); got != "secret" {
 		t.Errorf("the operator is given the root password %q, want the one in the secret that is there", got)
 	}

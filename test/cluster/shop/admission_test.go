@@ -57,7 +57,7 @@ func admitted(t *testing.T, c clustertest.Cluster) {
 		{"stage without an entry", []string{stage, "--values=../values.yaml", "--set=networkPolicy.mode=allow-same-namespace,database.mysql.snapshots.enabled=true"}},
 		{"production", []string{production}},
 		{"production by Terraform, with Stripe and backups", []string{production, "--values=../../terraform/testdata/production-shop.yaml"}},
-		{"group replication with backups", []string{production, "--set=database.mode=percona,database.patienceSeconds=900,database.existingSecret=,database.external.host=", backups}},
+		{"group replication with backups", []string{production, "--set=database.mode=percona", backups}},
 		{"Linkerd", []string{production, "--set=mesh.enabled=true"}},
 		{"Istio and Gateway API", []string{production, "--set=mesh.enabled=true,mesh.kind=istio,mesh.namespace=istio-system,entry.kind=gateway"}},
 	} {
