@@ -214,12 +214,13 @@ func (c *Client) Deregister(ctx context.Context) error {
 }
 
 // Instances returns the instances that are UP and have name as their vip address
-// or application name, in any case. They come from the client's copy of the
-// registry; when that has none, the registry is asked at once, for a second at
-// most. The slice is shared and must not be changed.
-func (c *Client) Instances(ctx context.Context, name string) []Instance {
+// or application name, in any case, but for those at the addresses except, which
+// could not be reached. They come from the client's copy of the registry; when
+// that has none, the registry is asked at once, for a second at most. The slice
+// is shared and must not be changed.
+func (c *Client) Instances(ctx context.Context, name string, except ...string) []Instance {
 	name = strings.ToLower(name)
-	if found := c.cached(name); len(found) > 0 {
+	if found := c.cached(name, except); len(found) > 0 {
 		return found
 	}
 	ctx, cancel := context.WithTimeout(ctx, missTimeout)
@@ -237,13 +238,17 @@ func (c *Client) Instances(ctx context.Context, name string) []Instance {
 	case <-c.stopped:
 	case <-ctx.Done():
 	}
-	return c.cached(name)
+	return c.cached(name, except)
 }
 
-func (c *Client) cached(name string) []Instance {
+func (c *Client) cached(name string, except []string) []Instance {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.byName[name]
+	found := c.byName[name]
+	c.mu.Unlock()
+	if len(except) == 0 {
+		return found
+	}
+	return slices.DeleteFunc(slices.Clone(found), func(in Instance) bool { return slices.Contains(except, in.Addr()) })
 }
 
 // keepRegistered registers reg and renews its lease until ctx ends.

@@ -264,6 +264,24 @@ func TestMissAsksAtOnce(t *testing.T) {
 		if got := w.count(http.MethodGet); got != 1 {
 			t.Errorf("%d fetches for hits after one miss, want 1", got)
 		}
+
+		// Whoever could not reach any of them asks once more, and is told of those that came since.
+		gone := c.Instances(t.Context(), "abc")[0].Addr()
+		if got := c.Instances(t.Context(), "abc", gone); len(got) != 0 {
+			t.Errorf("Instances(abc) but for %s = %v, want none", gone, got)
+		}
+		later := newTestInstance("k", 90)
+		later.IPAddr = "10.0.0.2"
+		s.registry.register(later, false)
+		if got := c.Instances(t.Context(), "abc", gone); len(got) != 1 || got[0].Addr() == gone {
+			t.Errorf("Instances(abc) but for %s = %v, want the one that came since", gone, got)
+		}
+		if got := c.Instances(t.Context(), "abc"); len(got) != 2 {
+			t.Errorf("Instances(abc) = %v, want both: what one caller could not reach another may", got)
+		}
+		if got := w.count(http.MethodGet); got != 2 {
+			t.Errorf("%d fetches for two callers who reached nobody, want 2", got)
+		}
 	})
 }
 
@@ -417,7 +435,7 @@ func TestFetchIsTriedAgain(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- c.Run(ctx, nil, time.Hour) }()
 		time.Sleep(5 * time.Second)
-		if found := c.cached("a"); len(found) != 1 {
+		if found := c.cached("a", nil); len(found) != 1 {
 			t.Errorf("after 5 s and %d fetches the copy has %v, want the instance", asked, found)
 		}
 		seen := asked

@@ -91,8 +91,9 @@ func (s *Size) UnmarshalText(text []byte) error {
 
 // Resolver knows where services run. An empty list means that no instance is known.
 type Resolver interface {
-	// Instances are addresses of the form host:port.
-	Instances(ctx context.Context, name string) []string
+	// Instances are addresses of the form host:port, but for those that could not be reached. Where no other is known,
+	// it is asked anew where there are some.
+	Instances(ctx context.Context, name string, except ...string) []string
 }
 
 // Deps is what a gateway is handed. All but Open, Log, Metrics and Now are needed; Resolver only with

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -54,7 +55,9 @@ func settingsOf(t testing.TB, text string) Settings {
 // instances is a Resolver with fixed answers.
 type instances map[string][]string
 
-func (i instances) Instances(_ context.Context, name string) []string { return i[name] }
+func (i instances) Instances(_ context.Context, name string, except ...string) []string {
+	return slices.DeleteFunc(slices.Clone(i[name]), func(address string) bool { return slices.Contains(except, address) })
+}
 
 // verify knows four tokens.
 func verify(_ context.Context, token string) (Principal, error) {

@@ -197,8 +197,8 @@ func (g *Gateway) try(ctx context.Context, out *http.Request, x *Exchange, body 
 	const most = 3
 	addresses = addresses[:min(most, len(addresses))]
 	var err error
-	for i, address := range addresses {
-		patience := x.table.connectTimeout
+	for i, asked := 0, false; i < len(addresses); i++ {
+		address, patience := addresses[i], x.table.connectTimeout
 		if i < len(addresses)-1 {
 			patience = min(patience, hopTimeout)
 		}
@@ -217,6 +217,12 @@ func (g *Gateway) try(ctx context.Context, out *http.Request, x *Exchange, body 
 		}
 		if body.spent() || connected && !isSafe(x.Method) && !body.unread() {
 			break
+		}
+		if i == len(addresses)-1 && !connected && up.balanced && !asked {
+			// None of them is there any more: what is known of the instances is older than they are.
+			asked = true
+			others := g.resolver.Instances(ctx, up.address, addresses...)
+			addresses = append(addresses, others[:min(most, len(others))]...)
 		}
 	}
 	if problem := x.sent.problem(); problem != nil {

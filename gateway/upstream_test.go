@@ -12,10 +12,12 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"tienda/api"
@@ -196,6 +198,51 @@ func TestConnectTimeout(t *testing.T) {
 			t.Errorf("six requests took %v, want one of %v", took, hopTimeout)
 		}
 	})
+}
+
+// renewed is a Resolver that knows of other instances once those it named could not be reached.
+type renewed struct{ old, others []string }
+
+func (r renewed) Instances(_ context.Context, _ string, except ...string) []string {
+	if len(except) == 0 {
+		return r.old
+	}
+	return r.others
+}
+
+// TestInstancesThatAreAllGone: the same call goes to those that came after them, whatever its method, and it ends when there are none.
+func TestInstancesThatAreAllGone(t *testing.T) {
+	t.Parallel()
+	var called []string
+	transport := func(r *http.Request) (*http.Response, error) {
+		called = append(called, r.URL.Host)
+		if !strings.HasPrefix(r.URL.Host, "new") {
+			return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+		}
+		body, err := io.ReadAll(r.Body)
+		return respond(r, 200, string(body)), err
+	}
+	for _, test := range []struct {
+		others []string
+		status int
+		body   string
+		called []string
+	}{
+		{[]string{"new:1", "new:2"}, 200, "order", []string{"old:2", "old:1", "new:1"}},
+		{[]string{"gone:1", "new:1"}, 200, "order", []string{"old:2", "old:1", "gone:1", "new:1"}},
+		{[]string{"gone:1"}, 503, "UPSTREAM does not answer", []string{"old:2", "old:1", "gone:1"}},
+		{nil, 503, "UPSTREAM does not answer", []string{"old:2", "old:1"}},
+	} {
+		called = nil
+		g := newGateway(t, routeAll, transport, func(_ *Limits, d *Deps) { d.Resolver = renewed{[]string{"old:1", "old:2"}, test.others} })
+		got := serve(g, httptest.NewRequest("POST", "/", strings.NewReader("order")))
+		if got.Code != test.status || !strings.Contains(got.Body.String(), test.body) {
+			t.Errorf("with %v after them the answer is %d %s, want %d %s", test.others, got.Code, got.Body, test.status, test.body)
+		}
+		if diff := cmp.Diff(test.called, called); diff != "" {
+			t.Errorf("with %v after them (-want +called):\n%s", test.others, diff)
+		}
+	}
 }
 
 func TestResponseTimeoutCoversRetries(t *testing.T) {

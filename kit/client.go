@@ -102,7 +102,7 @@ func peerOf(r *http.Request) string {
 type finder struct {
 	log        *slog.Logger
 	next       http.RoundTripper
-	instances  func(ctx context.Context, name string) []string
+	instances  func(ctx context.Context, name string, except ...string) []string
 	failures   balance.Failures
 	durations  *prometheus.HistogramVec
 	states     *prometheus.GaugeVec
@@ -133,7 +133,13 @@ func (f *finder) RoundTrip(r *http.Request) (*http.Response, error) {
 		f.observe(name, "open", start)
 		return nil, fmt.Errorf("%s: %w", name, circuitbreaker.ErrOpen)
 	}
-	response, err := f.try(r, name, addresses)
+	response, err := f.try(r, name, addresses, false)
+	if isDial(err) && r.Context().Err() == nil {
+		// None of them is there any more: the copy of the registry is older than they are.
+		if others := f.instances(r.Context(), name, addresses...); len(others) > 0 {
+			response, err = f.try(r, name, others, true)
+		}
+	}
 	switch {
 	case err != nil && errors.Is(r.Context().Err(), context.Canceled):
 		breaker.RecordSuccess() // the caller went away; it says nothing about the peer, and the permit must go back
@@ -166,7 +172,8 @@ func (f *finder) observe(peer, status string, start time.Time) {
 	f.durations.WithLabelValues(peer, status).Observe(time.Since(start).Seconds())
 }
 
-func (f *finder) try(r *http.Request, name string, addresses []string) (*http.Response, error) {
+// try sends a request to one instance after the other, again when it was sent to others before.
+func (f *finder) try(r *http.Request, name string, addresses []string, again bool) (*http.Response, error) {
 	ctx := context.WithValue(r.Context(), peerKey{}, name)
 	var err error
 	tries := min(maxTries, max(2, len(addresses)))
@@ -178,7 +185,7 @@ func (f *finder) try(r *http.Request, name string, addresses []string) (*http.Re
 		attempt := r.Clone(context.WithValue(ctx, patienceKey{}, patience))
 		attempt.URL.Host = addresses[i%len(addresses)]
 		attempt.Host = attempt.URL.Host
-		if i > 0 && r.Body != nil && r.Body != http.NoBody {
+		if (i > 0 || again) && r.Body != nil && r.Body != http.NoBody {
 			if r.GetBody == nil {
 				return nil, err
 			}
@@ -292,8 +299,8 @@ func (f *finder) breakerStates() map[string]string {
 }
 
 // instances asks the registry for the addresses of a service.
-func (m *member) instances(ctx context.Context, name string) []string {
-	found := m.registry.Instances(ctx, name)
+func (m *member) instances(ctx context.Context, name string, except ...string) []string {
+	found := m.registry.Instances(ctx, name, except...)
 	addresses := make([]string, len(found))
 	for i := range found {
 		addresses[i] = found[i].Addr()

@@ -53,8 +53,9 @@ type Env struct {
 	HTTP *http.Client
 	// Transport sends to an address as it is, traced; for the gateway, which picks instances itself.
 	Transport http.RoundTripper
-	// Instances are the addresses ("host:port") of a service that are up.
-	Instances func(ctx context.Context, name string) []string
+	// Instances are the addresses ("host:port") of a service that are up, but for those that could not be reached. Where no other
+	// is known the registry is asked at once.
+	Instances func(ctx context.Context, name string, except ...string) []string
 	// Bind copies the settings under a prefix into a struct with koanf tags. What is not set keeps
 	// the struct's value; an unknown key below "tienda" is an error.
 	Bind func(prefix string, dst any) error

@@ -3,8 +3,10 @@ package kit
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -80,7 +82,7 @@ func TestNoInstanceOpensNoBreaker(t *testing.T) {
 	t.Parallel()
 	m := newFinder(t, nil)
 	var addresses []string
-	m.finder.instances = func(context.Context, string) []string { return addresses }
+	m.finder.instances = func(context.Context, string, ...string) []string { return addresses }
 	call := func() error {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://box-service/", http.NoBody)
 		if err != nil {
@@ -135,6 +137,45 @@ func TestInstanceThatIsGoneComesLast(t *testing.T) {
 	}
 	if n := dials.Load(); n != 1 {
 		t.Errorf("of ten calls %d went to the instance that is gone, want the first that had it in its turn", n)
+	}
+}
+
+// TestInstancesThatAreAllGone: when those that are known are not there any more the registry is asked, and the same call goes to who came after them.
+func TestInstancesThatAreAllGone(t *testing.T) {
+	t.Parallel()
+	var got string
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		got = string(body)
+	}))
+	t.Cleanup(server.Close)
+	m := newFinder(t, nil)
+	gone := []string{"127.0.0.1:1", "127.0.0.1:2"} // where nobody listens
+	m.finder.instances = func(_ context.Context, _ string, except ...string) []string {
+		if len(except) == 0 {
+			return gone
+		}
+		for _, address := range gone {
+			if !slices.Contains(except, address) {
+				t.Errorf("%s was not tried before the registry was asked", address)
+			}
+		}
+		return []string{server.Listener.Addr().String()}
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://box-service/", strings.NewReader("order"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := m.client.Do(request)
+	if err != nil {
+		t.Fatalf("a call when all that are known are gone: %v", err)
+	}
+	_ = response.Body.Close() // empty
+	if got != "order" {
+		t.Errorf("the new instance was sent %q, want the whole body", got)
 	}
 }
 

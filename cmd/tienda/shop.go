@@ -268,10 +268,12 @@ func gatewaySettings(env *kit.Env) (gateway.Settings, error) {
 	return settings, env.Bind("resilience4j.circuitbreaker.instances", &settings.Breakers)
 }
 
-type resolver func(ctx context.Context, name string) []string
+type resolver func(ctx context.Context, name string, except ...string) []string
 
 // Instances implements gateway.Resolver.
-func (r resolver) Instances(ctx context.Context, name string) []string { return r(ctx, name) }
+func (r resolver) Instances(ctx context.Context, name string, except ...string) []string {
+	return r(ctx, name, except...)
+}
 
 // accessRows are all operations that the gateway may see, with who may call them.
 func accessRows() []gateway.AccessRow {
