@@ -85,14 +85,50 @@ func (p *Peers) Run(ctx context.Context) error {
 	p.mu.Unlock()
 	ticker := time.NewTicker(peerInterval)
 	defer ticker.Stop()
+	// The others find this node when they look next. What they are told until then they pass on to it no sooner, so it asks them.
+	again, found := time.NewTicker(syncDelay), time.Now().Add(2*peerInterval)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
 			p.refresh(ctx, &senders)
+		case now := <-again.C:
+			if now.After(found) {
+				again.Stop()
+			}
+			p.learn(ctx)
 		}
 	}
+}
+
+// learn takes over those instances of the peers that this node does not know, and that were not cancelled here lately.
+func (p *Peers) learn(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, syncDelay)
+	defer cancel()
+	for _, n := range p.all() {
+		apps, _, err := n.fetch(ctx)
+		if err != nil {
+			continue // it is gone, or not there yet
+		}
+		for _, app := range apps.Applications {
+			for _, in := range app.Instances {
+				in.normalize()
+				of := key{strings.ToUpper(app.Name), in.InstanceID}
+				if _, known := p.server.registry.instance(of); !known && !p.cancelled(of) && check(&in, of.app) == nil {
+					p.server.registry.register(in, true)
+				}
+			}
+		}
+	}
+}
+
+// cancelled reports whether a client of this node cancelled an instance lately.
+func (p *Peers) cancelled(of key) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(p.recent, func(t task) bool { return t.Action == actionCancel && t.key() == of })
 }
 
 // refresh looks for nodes that have come or gone. None has gone because a name could not be looked up; one that has come is told what was

@@ -247,6 +247,10 @@ func TestNodesHearWhatTheyMissed(t *testing.T) {
 		}
 		tell(t, a, http.MethodDelete, "A/goes", "", http.StatusOK)
 		tell(t, a, http.MethodPost, "A", body("comes", 1), http.StatusNoContent)
+		time.Sleep(syncDelay + settle)
+		if _, ok := known(b)["comes"]; !ok {
+			t.Errorf("a second later the node that came knows %v, want the new instance among them", known(b))
+		}
 		time.Sleep(peerInterval + settle)
 		if diff := cmp.Diff(map[string]string{"stays": "UP", "comes": "UP"}, known(b)); diff != "" {
 			t.Errorf("the node that came knows (-want +got):\n%s", diff)
