@@ -135,8 +135,8 @@ func (f *finder) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	response, err := f.try(r, name, addresses, false)
 	if isDial(err) && r.Context().Err() == nil {
-		// None of them is there any more: the copy of the registry is older than they are.
-		if others := f.instances(r.Context(), name, addresses...); len(others) > 0 {
+		// None of those is there any more: the copy of the registry is older than they are.
+		if others := f.instances(r.Context(), name, addresses[:min(maxTries, len(addresses))]...); len(others) > 0 {
 			response, err = f.try(r, name, others, true)
 		}
 	}
