@@ -91,8 +91,8 @@ func (s *Size) UnmarshalText(text []byte) error {
 
 // Resolver knows where services run. An empty list means that no instance is known.
 type Resolver interface {
-	// Instances are addresses of the form host:port, but for those that could not be reached. Where no other is known,
-	// it is asked anew where there are some.
+	// Instances are addresses of the form host:port, but for those in except, which could not be reached. A resolver that
+	// knows no others looks for new ones before it answers.
 	Instances(ctx context.Context, name string, except ...string) []string
 }
 
